@@ -8,6 +8,7 @@ Every fault of a file raises UserError with one line: what, where, how to mend i
 import json
 import math
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -147,17 +148,15 @@ def read_folds(path: str | os.PathLike, train_table: pd.DataFrame) -> pd.Series:
     path = Path(path)
     if not path.exists():
         raise UserError(f"{path} missing; run 'make folds'")
-    table = read_csv(path)
-    table["id"] = [_full_id(i, c) for i, c in zip(table.id.astype(str), table.city.astype(str), strict=True)]
-    folds = table.set_index("id").fold
+    folds = read_csv(path).set_index("id").fold
     _refuse_difference(set(train_table.id), set(folds.index), "geopose_train.csv", str(path), "run 'make folds' again")
-    if not np.issubdtype(folds.dtype, np.integer):
+    if not pd.api.types.is_integer_dtype(folds):  # NumPy cannot judge the dtype pandas gives text
         raise UserError(f"{path}: column fold must hold whole numbers; run 'make folds' again")
     return folds
 
 
 def read_csv(path: str | os.PathLike) -> pd.DataFrame:
-    """A competition table with its required columns checked and its ids unique."""
+    """A competition table with its required columns checked, its ids unique and, where it has cities, in full."""
     path = Path(path)
     columns = TABLE_COLUMNS.get(path.name, TABLE_COLUMNS["folds.csv"])
     if not path.exists():
@@ -171,7 +170,13 @@ def read_csv(path: str | os.PathLike) -> pd.DataFrame:
         raise UserError(f"{path}: no column {', '.join(missing)}; it must have {', '.join(columns)}")
     if table.empty:
         raise UserError(f"{path}: holds no rows; download or make it again")
-    _refuse_repeated(table.id, path)
+    if "city" in columns:
+        table["id"] = [_full_id(i, c) for i, c in zip(table.id, table.city, strict=True)]
+    # Ids without their city may repeat between cities; full ids and image names may not.
+    ids = table.rgb.map(_tile_id) if "rgb" in columns else table.id
+    repeated = ids[ids.duplicated()].unique()
+    if len(repeated):
+        raise UserError(f"{path}: {_some(repeated)} stand in more than one row; keep one row per id")
     return table
 
 
@@ -187,8 +192,6 @@ def _read_split(root: Path, csv_name: str) -> pd.DataFrame:
     if not any(root.iterdir()):
         raise UserError(f"{root}: the folder is empty; run 'make data' or give the competition's folder as DATA=")
     metadata, table = read_csv(root / "metadata.csv"), read_csv(root / csv_name)
-    metadata["id"] = [_full_id(i, c) for i, c in zip(metadata.id, metadata.city, strict=True)]
-    _refuse_repeated(metadata.id, root / "metadata.csv")  # a bare id may repeat a city-prefixed one
     metadata["gsd"] = pd.to_numeric(metadata.gsd, errors="coerce")
     bad_gsd = metadata.id[~(metadata.gsd > 0) | ~np.isfinite(metadata.gsd)]
     if len(bad_gsd):
@@ -197,7 +200,6 @@ def _read_split(root: Path, csv_name: str) -> pd.DataFrame:
         if not _tile_id(rgb).endswith(row_id):
             raise UserError(f"{root / csv_name}: id {row_id} has the image {rgb}; ids and file names must agree")
     table["id"] = [_tile_id(name) for name in table.rgb]
-    _refuse_repeated(table.id, root / csv_name)
     _refuse_difference(set(table.id), set(table.id) & set(metadata.id), csv_name, "metadata.csv", "add their rows")
     return table.merge(metadata[["id", "city", "gsd"]], on="id", how="left", validate="one_to_one")
 
@@ -209,12 +211,6 @@ def _full_id(row_id: str, city: str) -> str:
 
 def _tile_id(rgb_file: str) -> str:
     return Path(rgb_file).stem.removesuffix("_RGB")
-
-
-def _refuse_repeated(ids: pd.Series, path: Path) -> None:
-    repeated = ids[ids.duplicated()].unique()
-    if len(repeated):
-        raise UserError(f"{path}: {_some(repeated)} stand in more than one row; keep one row per id")
 
 
 def _refuse_difference(ids: set[str], others: set[str], name: str, other_name: str, remedy: str) -> None:
@@ -260,7 +256,11 @@ def read_agl(path: str | os.PathLike, window: Window | None = None) -> np.ndarra
 
 def decode_agl(content: bytes, where: str, size: tuple[int, int] | None = None) -> AglFile:
     """Heights from a TIFF file's bytes; where names the file in errors. Refuses a size (H, W) other than the given."""
-    with _one_line_errors(where), MemoryFile(content or b"empty") as memory, memory.open(driver="GTiff") as raster:
+    with (
+        _one_line_errors(where),
+        MemoryFile(content or b"empty", filename="heights.tif") as memory,
+        memory.open(driver="GTiff") as raster,
+    ):
         if size is not None and (raster.height, raster.width) != size:
             raise UserError(f"{where}: {raster.height}x{raster.width}, but its image is {size[0]}x{size[1]}; resize it")
         agl_m = _read_heights(raster, where)
@@ -297,16 +297,15 @@ def parse_vflow(text: str | bytes, where: str, centimetres: bool = True, finite:
     finite=False lets NaN and infinity pass: the score of a prediction takes note of them instead.
     """
     try:
-        values = json.loads(text)
-    except ValueError as error:
+        values = json.loads(text, parse_int=float)  # an integer of 400 digits is no float
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{where}: not JSON ({error}); write it again") from None
     if not isinstance(values, dict):
         raise UserError(f"{where}: not a JSON object; it must hold scale and angle")
     numbers = {}
     for key in ("scale", "angle"):
         value = values.get(key)
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or (finite and not math.isfinite(value)):
+        if not isinstance(value, float) or (finite and not math.isfinite(value)):
             raise UserError(f"{where}: {key} is {value if key in values else 'missing'}; it must be a finite number")
         numbers[key] = float(value)
     return VflowLabel(numbers["scale"] * (CM_PER_M if centimetres else 1.0), numbers["angle"])
@@ -352,7 +351,7 @@ def _one_line_errors(where: str) -> Iterator[None]:
     try:
         yield
     except RasterioError as error:
-        cause = error.__cause__ or error
+        cause = re.sub(r"/vsimem/[^/]+/", "", str(error.__cause__ or error))  # files in memory have random names
         raise UserError(f"{where}: truncated or no image ({cause}); copy or make the file again") from None
 
 

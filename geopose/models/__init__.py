@@ -1,0 +1,1 @@
+"""Networks: encoders, decoders, heads, and `model.create_model` that joins them."""

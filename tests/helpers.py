@@ -1,0 +1,73 @@
+"""Tiny competition folders and commands run as a user runs them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import rasterio
+
+REPO = Path(__file__).resolve().parent.parent
+CITIES = ("ARG", "ATL", "JAX", "OMA")
+SUFFIXES = ("aaaaaa", "bbbbbb", "cccccc", "dddddd")
+
+
+def write_tif(path: Path, values: np.ndarray, **profile) -> None:
+    """Write values [H,W] or [bands,H,W] as they are."""
+    bands = values[None] if values.ndim == 2 else values
+    count, height, width = bands.shape
+    options = {"driver": "GTiff", "compress": "deflate", **profile}
+    with rasterio.open(path, "w", count=count, height=height, width=width, dtype=bands.dtype, **options) as raster:
+        raster.write(bands)
+
+
+def write_label(folder: Path, tile_id: str, agl_m: np.ndarray, scale_px_per_m: float, angle_rad: float) -> None:
+    """A label in centimetres and px/cm, NaN as 65535; written here without the package's own encoder."""
+    agl_cm = np.where(np.isnan(agl_m), 65535, np.rint(np.nan_to_num(agl_m) * 100)).astype(np.uint16)
+    write_tif(folder / f"{tile_id}_AGL.tif", agl_cm)
+    pose = {"scale": scale_px_per_m / 100, "angle": angle_rad}
+    (folder / f"{tile_id}_VFLOW.json").write_text(json.dumps(pose))
+
+
+def write_competition(root: Path, per_city: int = 2, size: tuple[int, int] = (24, 32), cities=CITIES) -> list[str]:
+    """A competition folder with per_city train and test tiles per city, and truth/. Returns the ids."""
+    rng = np.random.default_rng(0)
+    for folder in ("train", "test", "truth"):
+        (root / folder).mkdir(parents=True)
+    ids = [f"{city}_{suffix}" for city in cities for suffix in SUFFIXES[:per_city]]
+    for tile_id in ids:
+        image = rng.integers(0, 255, (3, *size), dtype=np.uint8)
+        agl_m = rng.uniform(0, 30, size).round(2)
+        agl_m[:2] = np.nan
+        write_tif(root / "train" / f"{tile_id}_RGB.tif", image)
+        write_tif(root / "test" / f"{tile_id}_RGB.tif", image)
+        for folder in ("train", "truth"):
+            write_label(root / folder, tile_id, agl_m, rng.uniform(0.5, 1.5), rng.uniform(0, 6))
+    write_tables(root, ids)
+    return ids
+
+
+def write_tables(root: Path, ids: list[str], bare: bool = False) -> None:
+    """The three CSVs for full ids; bare writes the id columns without the city, as the challenge's files do."""
+    root.mkdir(parents=True, exist_ok=True)
+    shown = {tile_id: tile_id.split("_")[1] if bare else tile_id for tile_id in ids}
+    metadata = [f"{shown[i]},{i.split('_')[0]},0.35" for i in ids]
+    train = [f"{shown[i]},{i}_AGL.tif,{i}_VFLOW.json,{i}_RGB.tif" for i in ids]
+    test = [f"{shown[i]},{i}_RGB.tif" for i in ids]
+    (root / "metadata.csv").write_text("\n".join(["id,city,gsd", *metadata]) + "\n")
+    (root / "geopose_train.csv").write_text("\n".join(["id,agl,json,rgb", *train]) + "\n")
+    (root / "geopose_test.csv").write_text("\n".join(["id,rgb", *test]) + "\n")
+
+
+def run(*command) -> subprocess.CompletedProcess:
+    """Run `python ...` in the repository root."""
+    return subprocess.run([sys.executable, *map(str, command)], cwd=REPO, capture_output=True, text=True, check=False)
+
+
+def assert_user_error(result: subprocess.CompletedProcess, *words: str) -> None:
+    """Exit status 2 and one line on standard error that holds the words, no traceback."""
+    assert result.returncode == 2, result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    for word in words:
+        assert word in result.stderr
