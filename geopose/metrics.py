@@ -1,0 +1,176 @@
+"""The challenge's score: R2 of heights and of vertical flow per city, pooled over pixels, exact across batches.
+
+A city's sums of squares are polynomials in a few sums per image, so no flow field is ever built. With the predicted
+height p, the true t, e = p - t and the flow vectors per metre A (predicted) and B (true), a pixel's flow error is
+p A - t B = e A + t (A - B). In this form the error of a good prediction is a sum of small terms, so float64 loses
+nothing to cancellation; a perfect prediction scores an error of exactly 0.
+
+The official program skips predicted pixels that are unknown in the numerator only: its denominators keep every pixel
+of known truth. The honest score counts such pixels as height 0.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from geopose.geometry import angle_error_rad, flow_direction
+
+DENOMINATOR_FLOOR = 1e-4  # the official program adds it to each total sum of squares
+
+# Columns of PoseScores.sums. All are sums over a city, so ranks and workers join theirs by adding.
+COLUMNS = (
+    "images",
+    "failed",  # images without a prediction or with a NaN scale or angle: each makes its city score 0
+    "pixels",  # pixels of known truth
+    "agl",  # sum of t
+    "agl_squared",
+    "agl_error",  # sum of e^2 over known pixels with a good prediction
+    "agl_bad",  # sum of t^2 over known pixels with a bad prediction: what counting them as height 0 adds
+    "flow",  # sum of flow x and flow y
+    "flow_squared",
+    "flow_error",
+    "flow_bad",
+    "bad_pixels",
+    "angle_error",  # radians
+    "scale_error",  # px/m
+)
+
+
+@dataclass(frozen=True)
+class HeightSums:
+    """What one image's heights add to the score, before scale and angle are known. t true, e = predicted - t.
+
+    pixels: known truth; t, tt: over them; ee, et, good_tt: over those of them with a finite prediction;
+    bad_pixels: predicted pixels that are NaN or infinite, whether or not the truth knows them.
+    """
+
+    pixels: float
+    t: float
+    tt: float
+    ee: float
+    et: float
+    good_tt: float
+    bad_pixels: float
+
+
+def height_sums(agl_m, true_agl_m) -> HeightSums:
+    """Sums of one image. agl_m, true_agl_m [H,W] metres, NaN unknown: arrays, or tensors on any device.
+
+    Summed in float64 on the tensors' device, with one transfer. Raises ValueError when the shapes differ.
+    """
+    agl_m, true_agl_m = torch.as_tensor(agl_m), torch.as_tensor(true_agl_m)
+    if agl_m.shape != true_agl_m.shape:
+        raise ValueError(f"heights of shape {tuple(agl_m.shape)} against truth of shape {tuple(true_agl_m.shape)}")
+    known, finite = ~torch.isnan(true_agl_m), torch.isfinite(agl_m)
+    t = true_agl_m.double().where(known, 0.0)
+    e = (agl_m.double() - t).where(known & finite, 0.0)
+    tt = t.square()
+    good_tt = tt.where(finite, 0.0)
+    sums = (known, t, tt, e.square(), e * t, good_tt, ~finite)
+    return HeightSums(*torch.stack([x.sum(dtype=torch.float64) for x in sums]).tolist())
+
+
+class PoseScores:
+    """Sums per city that give the score.
+
+    cities fixes the rows of `sums` [cities, columns] float64, so that processes with the same cities join by adding:
+    `scores.sums += other.sums`, or an all-reduce of `scores.sums`.
+    """
+
+    def __init__(self, cities: Sequence[str]):
+        self.cities = tuple(cities)
+        self.sums = torch.zeros(len(self.cities), len(COLUMNS), dtype=torch.float64)
+
+    def update(self, city: str, agl_m, true_agl_m, scale_px_per_m, true_scale_px_per_m, angle_rad, true_angle_rad):
+        """Add one image. agl_m, true_agl_m [H,W] metres, NaN unknown; scales px/m and angles rad, floats or tensors."""
+        pose = (scale_px_per_m, true_scale_px_per_m, angle_rad, true_angle_rad)
+        self.add(city, height_sums(agl_m, true_agl_m), *pose)
+
+    def add(self, city: str, heights: HeightSums, scale_px_per_m, true_scale_px_per_m, angle_rad, true_angle_rad):
+        """Add one image whose heights are summed already. A scale or angle that is not finite fails its city."""
+        scale, true_scale = float(scale_px_per_m), float(true_scale_px_per_m)
+        angle, true_angle = float(angle_rad), float(true_angle_rad)
+        true_flow_per_m = true_scale * flow_direction(true_angle)  # B of the module's text
+        bad_tt = heights.tt - heights.good_tt
+        row = {
+            "images": 1.0,
+            "pixels": heights.pixels,
+            "agl": heights.t,
+            "agl_squared": heights.tt,
+            "agl_error": heights.ee,
+            "agl_bad": bad_tt,
+            "flow": heights.t * true_flow_per_m.sum(),
+            "flow_squared": heights.tt * true_scale**2,
+            "flow_bad": bad_tt * true_scale**2,
+            "bad_pixels": heights.bad_pixels,
+        }
+        if math.isfinite(scale) and math.isfinite(angle):
+            flow_per_m = scale * flow_direction(angle)  # A
+            change = flow_per_m - true_flow_per_m
+            row["flow_error"] = (
+                heights.ee * flow_per_m @ flow_per_m
+                + 2 * heights.et * flow_per_m @ change
+                + heights.good_tt * change @ change
+            )
+            row["angle_error"] = angle_error_rad(angle, true_angle)
+            row["scale_error"] = abs(scale - true_scale)
+        else:
+            row["failed"] = 1.0
+        self._add_row(city, row)
+
+    def add_missing(self, city: str) -> None:
+        """Count an image without a prediction: its city scores 0."""
+        self._add_row(city, {"images": 1.0, "failed": 1.0})
+
+    def compute(self) -> dict:
+        """The scores so far.
+
+        {"cities": {city: {"agl_r2", "vflow_r2", "r2", "honest_agl_r2", "honest_vflow_r2", "honest_r2", "agl_rmse_m"
+        (honest), "angle_error_deg", "scale_error_px_per_m" (means over images, NaN when all failed), "bad_pixels",
+        "images"}}, "final_r2", "honest_r2", "bad_pixels"}. Cities without any known pixel are left out; the final
+        figures are means over the rest. Raises ValueError when none is left.
+        """
+        cities = {}
+        for city, values in zip(self.cities, self.sums.tolist(), strict=True):
+            row = dict(zip(COLUMNS, values, strict=True))
+            if row["pixels"] or row["failed"]:
+                cities[city] = _city_scores(row)
+        if not cities:
+            raise ValueError("no image with known truth was scored")
+        return {
+            "cities": cities,
+            "final_r2": sum(scores["r2"] for scores in cities.values()) / len(cities),
+            "honest_r2": sum(scores["honest_r2"] for scores in cities.values()) / len(cities),
+            "bad_pixels": sum(scores["bad_pixels"] for scores in cities.values()),
+        }
+
+    def _add_row(self, city: str, row: dict[str, float]) -> None:
+        self.sums[self.cities.index(city)] += torch.tensor([row.get(c, 0.0) for c in COLUMNS], dtype=torch.float64)
+
+
+def _city_scores(row: dict[str, float]) -> dict:
+    agl_total = row["agl_squared"] - row["agl"] ** 2 / max(row["pixels"], 1)
+    flow_total = row["flow_squared"] - row["flow"] ** 2 / max(2 * row["pixels"], 1)  # x and y under one mean
+    passed = row["images"] - row["failed"]
+
+    def r2(error: float, total: float) -> float:
+        return 0.0 if row["failed"] else 1.0 - error / (total + DENOMINATOR_FLOOR)
+
+    agl_r2, vflow_r2 = r2(row["agl_error"], agl_total), r2(row["flow_error"], flow_total)
+    honest_agl_r2 = r2(row["agl_error"] + row["agl_bad"], agl_total)
+    honest_vflow_r2 = r2(row["flow_error"] + row["flow_bad"], flow_total)
+    return {
+        "agl_r2": agl_r2,
+        "vflow_r2": vflow_r2,
+        "r2": (agl_r2 + vflow_r2) / 2,
+        "honest_agl_r2": honest_agl_r2,
+        "honest_vflow_r2": honest_vflow_r2,
+        "honest_r2": (honest_agl_r2 + honest_vflow_r2) / 2,
+        "agl_rmse_m": math.sqrt((row["agl_error"] + row["agl_bad"]) / max(row["pixels"], 1)),
+        "angle_error_deg": math.degrees(row["angle_error"] / passed) if passed else math.nan,
+        "scale_error_px_per_m": row["scale_error"] / passed if passed else math.nan,
+        "bad_pixels": int(row["bad_pixels"]),
+        "images": int(row["images"]),
+    }
