@@ -1,0 +1,189 @@
+"""One experiment's settings: dataclasses with defaults, loaded from YAML plus key=value overrides by OmegaConf."""
+
+import difflib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from geopose.cli import UserError, one_line
+
+
+@dataclass
+class DataConfig:
+    """Where the tiles are and how they are fed."""
+
+    root: str = "data/synthetic"
+    folds: str = "${data.root}/folds-stratified10.csv"  # what `make folds` writes unless told otherwise
+    fold: int = 0
+    batch_size: int = 8  # crops per process and optimizer step / accumulation
+    workers: int = 0  # loader processes; 0 reads in the training process, the fastest choice on two cores
+
+
+@dataclass
+class AugmentConfig:
+    """Training crops and what is done to them."""
+
+    level: str = "light"  # none | d4 | safe | light | medium | hard; see geopose/transforms.py
+    crop_px: int = 192
+    crop_jitter: float = 0.9  # sides drawn from crop_px * [jitter, 1 / jitter] and resized to crop_px: gsd varies too
+    stretch_probability: float = 0.0  # of making everything up to stretch_factor times taller or lower
+    stretch_factor: float = 1.5
+    speckle_probability: float = 0.0  # of replacing speckle_share of the known heights by heights of other pixels
+    speckle_share: float = 0.01
+
+
+@dataclass
+class ModelConfig:
+    """Encoder, decoder and heads; see geopose/models."""
+
+    encoder: str = "tf_efficientnet_lite0"  # a timm name, or B6Encoder / B7Encoder of pytorch-toolbelt
+    encoder_weights: str = "packaged"  # packaged | none | download | path of a state dict
+    encoder_layers: list[int] = field(default_factory=lambda: [0, 1, 2, 3, 4])  # feature maps used, fine to coarse
+    decoder_channels: list[int] = field(default_factory=lambda: [32, 48, 96, 160])  # one per map but the last
+    decoder_block: str = "plain"  # plain | residual
+    upsample: str = "bilinear"  # any UpsampleLayerType of pytorch-toolbelt, such as residual_deconv
+    activation: str = "silu"
+    head_channels: int = 24  # width of the dense heads on their way to stride 1
+    direction_dropout: float = 0.2
+
+
+@dataclass
+class LossConfig:
+    """Weights and Huber thresholds of the four parts of the loss."""
+
+    agl_weight: float = 1.0
+    agl_delta_m: float = 10.0
+    mag_weight: float = 1.0
+    mag_delta_px: float = 5.0
+    cosine_weight: float = 1.0
+    direction_mse_weight: float = 0.1
+
+
+@dataclass
+class OptimConfig:
+    """AdamW and its learning-rate schedule."""
+
+    lr: float = 1e-4
+    eps: float = 1e-6
+    weight_decay: float = 1e-6
+    schedule: str = "cosine"  # cosine | plateau | constant
+    min_lr: float = 1e-5  # where cosine ends
+    warmup_steps: int = 0
+    plateau_factor: float = 0.5
+    plateau_patience: int = 20
+    grad_clip_norm: float | None = None
+
+
+@dataclass
+class TrainConfig:
+    """Length, precision and what is kept."""
+
+    epochs: int = 20
+    steps_per_epoch: int | None = None  # null: as many as it takes to see every training tile once
+    max_minutes: float | None = None  # when set, replaces epochs: training fits its schedule to this time and ends
+    accumulation_steps: int = 1
+    precision: str = "fp32"  # fp32 | bf16 | fp16 (fp16 on a GPU only)
+    device: str = "auto"  # auto | cpu | cuda
+    gpus: int = 1  # processes on this machine; more than one trains with DistributedDataParallel
+    channels_last: bool = True
+    keep_checkpoints: int = 3
+    early_stop_patience: int | None = None  # epochs without a better validation R2; null: never
+
+
+@dataclass
+class RunConfig:
+    """Where results go."""
+
+    dir: str = "runs/${run.name}/fold${data.fold}"
+    name: str = "???"  # the config file's name unless given
+
+
+@dataclass
+class Config:
+    """A complete experiment."""
+
+    seed: int = 42
+    data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+
+CHOICES = {
+    "augment.level": ("none", "d4", "safe", "light", "medium", "hard"),
+    "model.decoder_block": ("plain", "residual"),
+    "optim.schedule": ("cosine", "plateau", "constant"),
+    "train.precision": ("fp32", "bf16", "fp16"),
+    "train.device": ("auto", "cpu", "cuda"),
+}
+
+
+def load_config(path: str | Path, overrides: list[str] = ()) -> Config:
+    """Settings of a YAML file with key=value overrides on top; interpolations resolved.
+
+    Raises UserError for a missing file, an unknown key (naming the nearest one), a value of the wrong type or an
+    unknown choice.
+    """
+    path = Path(path)
+    if not path.exists():
+        there = ", ".join(sorted(str(p) for p in path.parent.glob("*.yaml"))) or "no .yaml file"
+        raise UserError(f"{path}: no such config; {path.parent} holds {there}")
+    schema = OmegaConf.structured(Config)
+    schema.run.name = path.stem
+    for override in overrides:
+        if "=" not in override:
+            raise UserError(f"'{override}' is no key=value; write for example train.epochs=2")
+    try:
+        layers = OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides))
+        for layer, source in zip(layers, (str(path), "command line"), strict=True):
+            _refuse_unknown_keys(layer, schema, source)
+        config = OmegaConf.to_object(OmegaConf.merge(schema, *layers))
+    except (OmegaConfBaseException, ValueError) as error:
+        raise UserError(f"{path}: {one_line(error)}; compare with geopose/config.py") from None
+    check_config(config)
+    return config
+
+
+def check_config(config: Config) -> None:
+    """Refuse unknown choices and impossible numbers in a loaded config."""
+    values = flatten(OmegaConf.structured(config))
+    for key, choices in CHOICES.items():
+        if values[key] not in choices:
+            raise UserError(f"{key}={values[key]} is unknown; there are {', '.join(choices)}")
+    for key in ("data.batch_size", "augment.crop_px", "train.epochs", "train.accumulation_steps", "train.gpus"):
+        if values[key] < 1:
+            raise UserError(f"{key}={values[key]} must be 1 or more")
+    if not 0 < config.augment.crop_jitter <= 1:
+        raise UserError(f"augment.crop_jitter={config.augment.crop_jitter} must lie in (0, 1]")
+    if len(config.model.decoder_channels) != len(config.model.encoder_layers) - 1:
+        raise UserError("model.decoder_channels must have one entry per model.encoder_layers but the last")
+
+
+def save_config(config: Config, path: Path) -> None:
+    """Write every setting, defaults included, so that the file alone repeats the experiment."""
+    OmegaConf.save(OmegaConf.structured(config), path)
+
+
+def flatten(node, prefix: str = "") -> dict[str, object]:
+    """Dotted key -> value of a nested config, with interpolations resolved where they can be."""
+    flat = {}
+    for key in node:
+        if OmegaConf.is_dict(node) and not OmegaConf.is_missing(node, key) and OmegaConf.is_dict(node[key]):
+            flat |= flatten(node[key], f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = None if OmegaConf.is_missing(node, key) else node[key]
+    return flat
+
+
+def _refuse_unknown_keys(layer, schema, source: str) -> None:
+    known = list(flatten(schema))
+    groups = list(schema)
+    for key in flatten(OmegaConf.create(OmegaConf.to_container(layer, resolve=False))) if layer else ():
+        if key not in known and key not in groups:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
+            raise UserError(f"{source}: unknown key {key}; did you mean {near}?")

@@ -1,0 +1,71 @@
+"""Encoders: timm networks and pytorch-toolbelt's B6/B7, as lists of feature maps with known channels and strides."""
+
+import timm
+import torch
+from pytorch_toolbelt.modules import encoders as toolbelt
+from torch import nn
+
+from geopose.cli import UserError
+from geopose.config import ModelConfig
+from geopose.models.weights import load_lite0_weights
+
+TOOLBELT_ENCODERS = {"B6Encoder": toolbelt.B6Encoder, "B7Encoder": toolbelt.B7Encoder}
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Encoder(nn.Module):
+    """Images uint8 or float [B,3,H,W] in 0..255 to feature maps, fine to coarse; scales its own input.
+
+    channels and strides describe the maps.
+    """
+
+    def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]):
+        super().__init__()
+        self.network = network
+        spec = network.get_output_spec()
+        self.channels, self.strides = spec.channels, spec.strides
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255, persistent=False)
+
+    def forward(self, image):
+        return self.network((image.float() - self.mean) / self.std)
+
+
+def create_encoder(cfg: ModelConfig, load_weights: bool = True) -> Encoder:
+    """The encoder that cfg names. load_weights=False skips pretrained weights (a checkpoint follows)."""
+    weights = cfg.encoder_weights if load_weights else "none"
+    if cfg.encoder in TOOLBELT_ENCODERS:
+        network = TOOLBELT_ENCODERS[cfg.encoder](
+            pretrained=weights == "download", layers=list(cfg.encoder_layers), activation=cfg.activation
+        )
+        mean, std = IMAGENET_MEAN, IMAGENET_STD
+    else:
+        if not timm.is_model(cfg.encoder):
+            near = timm.list_models(f"*{cfg.encoder.split('_')[-1]}*")[:5]
+            names = ", ".join([*near, *TOOLBELT_ENCODERS])
+            raise UserError(f"model.encoder={cfg.encoder} is unknown; there are timm's names and {names}")
+        backbone = timm.create_model(cfg.encoder, pretrained=weights == "download", features_only=True)
+        network = toolbelt.GenericTimmEncoder(backbone, layers=list(cfg.encoder_layers))
+        mean, std = backbone.pretrained_cfg["mean"], backbone.pretrained_cfg["std"]
+    if weights == "packaged":
+        if cfg.encoder != "tf_efficientnet_lite0":
+            raise UserError(
+                f"model.encoder_weights=packaged exists for tf_efficientnet_lite0 alone, not {cfg.encoder}; "
+                "use none, download, or the path of a state dict"
+            )
+        load_lite0_weights(network.encoder)
+    elif weights not in ("none", "download"):
+        load_state_file(network, weights)
+    return Encoder(network, mean, std)
+
+
+def load_state_file(network: nn.Module, path: str) -> None:
+    """Load a state dict saved by torch.save, strictly; data only, no code is unpickled."""
+    try:
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except FileNotFoundError:
+        raise UserError(
+            f"{path}: no such file; model.encoder_weights takes none, packaged, download or a path"
+        ) from None
+    except RuntimeError as error:
+        raise UserError(f"{path}: does not fit the encoder ({error})") from None

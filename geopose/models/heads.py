@@ -1,0 +1,62 @@
+"""The heads: dense height and flow magnitude at stride 1, and the image-wide direction."""
+
+import torch
+from pytorch_toolbelt.modules.activations import instantiate_activation_block
+from torch import nn
+
+
+class GradualUpsample(nn.Sequential):
+    """Features [B,C,h,w] at some stride to [B,channels,H,W] at stride 1.
+
+    As often as the stride halves: upsample x2, 3x3 convolution, norm, activation.
+    """
+
+    def __init__(self, in_channels: int, channels: int, stride: int, activation: str):
+        layers = []
+        while stride > 1:
+            layers += [
+                nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
+                nn.Conv2d(in_channels, channels, 3, padding=1, bias=False),
+                nn.BatchNorm2d(channels),
+                instantiate_activation_block(activation, inplace=True),
+            ]
+            in_channels, stride = channels, stride // 2
+        super().__init__(*layers)
+        self.out_channels = in_channels
+
+
+class DenseHead(nn.Module):
+    """Features [B,C,H,W] to one plane [B,1,H,W].
+
+    The last layer runs in float32, since bfloat16 has steps of half a metre at 100 m.
+    """
+
+    def __init__(self, in_channels: int, channels: int, activation: str):
+        super().__init__()
+        self.hidden = nn.Sequential(
+            nn.Conv2d(in_channels, channels, 3, padding=1), instantiate_activation_block(activation, inplace=True)
+        )
+        self.output = nn.Conv2d(channels, 1, 3, padding=1)
+
+    def forward(self, features):
+        hidden = self.hidden(features)
+        with torch.autocast(hidden.device.type, enabled=False):
+            return self.output(hidden.float())
+
+
+class DirectionHead(nn.Module):
+    """Last encoder map [B,C,h,w] to the flow direction [B,2] (dx, dy), raw: the loss pulls it to length 1."""
+
+    def __init__(self, in_channels: int, activation: str, dropout: float):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Dropout(dropout),
+            nn.Linear(in_channels, in_channels),
+            instantiate_activation_block(activation, inplace=True),
+            nn.Linear(in_channels, 2),
+        )
+
+    def forward(self, features):
+        return self.layers(features).float()

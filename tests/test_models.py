@@ -1,0 +1,116 @@
+"""The network: shapes, any input size, precision, what each head may see, packaged weights."""
+
+import pytest
+import torch
+
+from geopose.checkpoints import load_weights, save_weights
+from geopose.cli import UserError
+from geopose.config import ModelConfig
+from geopose.models.model import count_parameters, create_model
+
+SMALL = {"decoder_channels": [8, 8, 16, 16], "head_channels": 8}
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return create_model(ModelConfig(**SMALL)).eval()
+
+
+def random_image(*size):
+    return torch.randint(0, 256, size, dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("size", [(64, 64), (96, 64), (65, 97), (33, 31)])
+def test_any_input_size_comes_back_at_stride_one(model, size):
+    with torch.inference_mode():
+        outputs = model(random_image(2, 3, *size), torch.tensor([0.3, 0.5]))
+    assert outputs["agl_m"].shape == outputs["mag_px"].shape == (2, 1, *size)
+    assert outputs["direction"].shape == (2, 2)
+    assert all(value.dtype == torch.float32 for value in outputs.values())
+
+
+def test_padding_inside_does_not_shift_the_answer(model):
+    """The same 64 px image, cut to 63 px by one column: the answer stays in place, up to what the border changes."""
+    image = random_image(1, 3, 64, 64)
+    gsd_m = torch.tensor([0.4])
+    with torch.inference_mode():
+        whole, cut = model(image, gsd_m)["agl_m"], model(image[..., :63], gsd_m)["agl_m"]
+    here = (whole[..., :56] - cut[..., :56]).abs().mean()
+    shifted = (whole[..., 1:57] - cut[..., :56]).abs().mean()
+    assert here < 0.5 * shifted
+
+
+def test_gsd_reaches_the_height_head_alone(model):
+    image = random_image(1, 3, 64, 64)
+    with torch.inference_mode():
+        a, b = (model(image, torch.tensor([gsd])) for gsd in (0.3, 0.6))
+    assert not torch.equal(a["agl_m"], b["agl_m"])
+    assert torch.equal(a["mag_px"], b["mag_px"])
+    assert torch.equal(a["direction"], b["direction"])
+
+
+def test_gradients_reach_every_parameter():
+    model = create_model(ModelConfig(**SMALL)).train()
+    outputs = model(random_image(2, 3, 64, 64), torch.tensor([0.3, 0.5]))
+    sum(value.square().mean() for value in outputs.values()).backward()
+    without = [name for name, p in model.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
+    assert not without
+
+
+def test_bf16_autocast_agrees_with_fp32(model):
+    image, gsd_m = random_image(1, 3, 64, 64), torch.tensor([0.4])
+    with torch.inference_mode():
+        exact = model(image, gsd_m)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            half = model(image, gsd_m)
+    for key, value in exact.items():
+        assert half[key].dtype == torch.float32
+        assert (half[key] - value).abs().max() < 0.05 * value.abs().max() + 0.05
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"decoder_block": "residual", "upsample": "residual_deconv"},
+        {"encoder_layers": [1, 2, 3, 4], "decoder_channels": [8, 8, 16]},
+        {"encoder": "resnet18", "encoder_weights": "none"},
+    ],
+)
+def test_variants_build_and_train(changes):
+    model = create_model(ModelConfig(**{**SMALL, **changes}))
+    outputs = model(random_image(2, 3, 64, 64), torch.tensor([0.3, 0.5]))
+    sum(value.mean() for value in outputs.values()).backward()
+    assert outputs["agl_m"].shape == (2, 1, 64, 64)
+    assert count_parameters(model) > 1e5
+
+
+def test_packaged_weights_are_the_imagenet_ones():
+    trained, random = (create_model(ModelConfig(encoder_weights=w)).encoder for w in ("packaged", "none"))
+    names = set(trained.state_dict())
+    assert names == set(random.state_dict())
+    differing = [n for n in names if not torch.equal(trained.state_dict()[n], random.state_dict()[n])]
+    assert len(differing) > 0.9 * len([n for n in names if "num_batches" not in n])
+    assert trained.mean.unique() == trained.std.unique() == 127.5
+
+
+def test_unknown_encoders_and_weights_are_refused():
+    with pytest.raises(UserError, match=r"model.encoder=resnet19 is unknown.*B6Encoder"):
+        create_model(ModelConfig(encoder="resnet19"))
+    with pytest.raises(UserError, match="packaged exists for tf_efficientnet_lite0"):
+        create_model(ModelConfig(encoder="resnet18"))
+    with pytest.raises(UserError, match="no such file"):
+        create_model(ModelConfig(encoder_weights="nowhere.pth"))
+
+
+def test_weights_round_trip_and_misfits_are_named(model, tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_weights(model, path)
+    again = create_model(ModelConfig(**SMALL), load_weights=False)
+    load_weights(again, path)
+    assert all(torch.equal(again.state_dict()[k], v) for k, v in model.state_dict().items())
+    with pytest.raises(UserError, match=r"model.safetensors: (lacks|has)"):
+        load_weights(create_model(ModelConfig(**{**SMALL, "head_channels": 12}), load_weights=False), path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"model.safetensors: truncated"):
+        load_weights(again, path)
