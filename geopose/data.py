@@ -1,0 +1,134 @@
+"""Tiles as batches. Batch keys: image, agl_m, scale_px_per_m, angle_rad, gsd_m, id, city."""
+
+import numpy as np
+import pandas as pd
+import torch
+from rasterio.windows import Window
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from geopose import io
+from geopose.cli import UserError
+from geopose.config import AugmentConfig, Config
+from geopose.geometry import Pose
+from geopose.transforms import create_transform, seed_transform
+
+
+class CropDataset(Dataset):
+    """Random augmented crops. dataset[d] is a pure function of the seed and the draw number d.
+
+    Draws 0 .. n-1 visit every one of the n tiles once, in an order of their own, draws n .. 2n-1 once more, and so on
+    without end. Nothing depends on workers, ranks or what was drawn before, so a run can stop and go on anywhere.
+    """
+
+    def __init__(self, table: pd.DataFrame, cfg: AugmentConfig, seed: int):
+        self.table, self.cfg, self.seed = table.reset_index(drop=True), cfg, seed
+        self.transform = create_transform(cfg)
+        self.labels = [io.read_vflow(row.vflow, row.agl) for row in self.table.itertuples()]
+
+    def __len__(self) -> int:
+        """Number of tiles; draw numbers go beyond it."""
+        return len(self.table)
+
+    def __getitem__(self, draw: int) -> dict:
+        visit, position = divmod(draw, len(self.table))
+        index = np.random.default_rng([self.seed, visit]).permutation(len(self.table))[position]
+        row, label = self.table.iloc[index], self.labels[index]
+        rng = np.random.default_rng([self.seed, visit, position])
+        window = random_window(rng, io.image_size(row.rgb), self.cfg, row.rgb)
+        seed_transform(self.transform, int(rng.integers(2**31)))
+        crop = self.transform(
+            image=io.read_rgb(row.rgb, window),
+            mask=io.read_agl(row.agl, window),
+            pose=Pose(label.angle_rad, label.scale_px_per_m, float(row.gsd_m)),
+        )
+        return make_sample(row, crop["image"], crop["mask"], crop["pose"])
+
+
+class TileDataset(Dataset):
+    """Whole tiles in table order, with their labels where the table has them."""
+
+    def __init__(self, table: pd.DataFrame):
+        self.table = table.reset_index(drop=True)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, index: int) -> dict:
+        row = self.table.iloc[index]
+        rgb = io.read_rgb(row.rgb)
+        if "agl" not in self.table:
+            return make_sample(row, rgb, None, Pose(np.nan, np.nan, float(row.gsd_m)))
+        label = io.read_vflow(row.vflow, row.agl)
+        return make_sample(
+            row, rgb, io.read_agl(row.agl), Pose(label.angle_rad, label.scale_px_per_m, float(row.gsd_m))
+        )
+
+
+def make_sample(row, rgb: np.ndarray, agl_m: np.ndarray | None, pose: Pose) -> dict:
+    """One sample: image uint8 [3,H,W], agl_m float32 [1,H,W] when known, float32 scalars, id and city."""
+    sample = {"image": torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))}
+    if agl_m is not None:
+        sample |= {
+            "agl_m": torch.from_numpy(np.ascontiguousarray(agl_m[None])),
+            "scale_px_per_m": torch.tensor(pose.scale_px_per_m, dtype=torch.float32),
+            "angle_rad": torch.tensor(pose.angle_rad, dtype=torch.float32),
+        }
+    return sample | {"gsd_m": torch.tensor(pose.gsd_m, dtype=torch.float32), "id": row.id, "city": row.city}
+
+
+def random_window(rng: np.random.Generator, size: tuple[int, int], cfg: AugmentConfig, where: str) -> Window:
+    """A square window at random inside an image of size (height, width), its side about crop_px (see AugmentConfig)."""
+    height, width = size
+    if min(size) < cfg.crop_px:
+        raise UserError(f"{where}: {height}x{width} is smaller than augment.crop_px={cfg.crop_px}; set a smaller crop")
+    side = round(rng.uniform(cfg.crop_px * cfg.crop_jitter, cfg.crop_px / cfg.crop_jitter))
+    side = min(side, height, width)
+    return Window(int(rng.integers(width - side + 1)), int(rng.integers(height - side + 1)), side, side)
+
+
+class DrawSampler(Sampler):
+    """The draw numbers of one epoch for one rank: rank r of w takes draws r, r + w, ... of the epoch's range."""
+
+    def __init__(self, draws_per_epoch: int, rank: int, world_size: int):
+        self.draws_per_epoch, self.rank, self.world_size = draws_per_epoch, rank, world_size
+        self.epoch = 1
+
+    def __len__(self) -> int:
+        return self.draws_per_epoch // self.world_size
+
+    def __iter__(self):
+        first = (self.epoch - 1) * self.draws_per_epoch
+        return iter(range(first + self.rank, first + self.draws_per_epoch, self.world_size))
+
+
+def split_fold(config: Config) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Training and validation tables of the configured fold."""
+    table = io.read_train_table(config.data.root)
+    io.check_labels(table)
+    folds = io.read_folds(config.data.folds, table).reindex(table.id).to_numpy()
+    train, valid = table[folds != config.data.fold], table[folds == config.data.fold]
+    if valid.empty or train.empty:
+        raise UserError(
+            f"{config.data.folds}: data.fold={config.data.fold} leaves no tile for "
+            f"{'validation' if valid.empty else 'training'}; there are folds {sorted(set(folds.tolist()))}"
+        )
+    return train, valid
+
+
+def create_train_loader(table: pd.DataFrame, config: Config, rank: int = 0, world_size: int = 1) -> DataLoader:
+    """Endless-draw training crops, steps_per_epoch batches an epoch; set loader.sampler.epoch before each."""
+    cfg = config.data
+    steps = config.train.steps_per_epoch or max(1, round(len(table) / (cfg.batch_size * world_size)))
+    return DataLoader(
+        CropDataset(table, config.augment, config.seed),
+        batch_size=cfg.batch_size,
+        sampler=DrawSampler(steps * cfg.batch_size * world_size, rank, world_size),
+        num_workers=cfg.workers,
+        persistent_workers=cfg.workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def create_valid_loader(table: pd.DataFrame, config: Config, rank: int = 0, world_size: int = 1) -> DataLoader:
+    """Whole tiles one by one (sizes may differ), each on one rank alone."""
+    return DataLoader(TileDataset(table.iloc[rank::world_size]), batch_size=1, num_workers=min(config.data.workers, 2))

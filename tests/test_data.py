@@ -1,0 +1,142 @@
+"""Batches: draws are pure functions of seed and number, never replayed, and hold what the files hold."""
+
+import numpy as np
+import pytest
+import torch
+from helpers import write_competition
+from torch.utils.data import DataLoader
+
+from geopose import io
+from geopose.cli import UserError
+from geopose.config import AugmentConfig, load_config
+from geopose.data import (
+    CropDataset,
+    DrawSampler,
+    TileDataset,
+    create_train_loader,
+    create_valid_loader,
+    random_window,
+    split_fold,
+)
+
+DEFAULT = "configs/lite0_synthetic.yaml"
+
+
+@pytest.fixture
+def table(competition):
+    return io.read_train_table(competition)
+
+
+@pytest.fixture
+def crops(table):
+    return CropDataset(table, AugmentConfig(level="light", crop_px=16), seed=1)
+
+
+def test_a_sample_holds_the_tile(table):
+    sample = TileDataset(table)[3]
+    row = table.iloc[3]
+    assert (sample["id"], sample["city"]) == (row.id, row.city)
+    assert next(iter(sample)) == "image"
+    np.testing.assert_array_equal(sample["image"].numpy(), io.read_rgb(row.rgb).transpose(2, 0, 1))
+    np.testing.assert_array_equal(sample["agl_m"][0], io.read_agl(row.agl))
+    label = io.read_vflow(row.vflow, row.agl)
+    assert float(sample["scale_px_per_m"]) == pytest.approx(label.scale_px_per_m)
+    assert float(sample["angle_rad"]) == pytest.approx(label.angle_rad)
+    assert float(sample["gsd_m"]) == pytest.approx(0.35)
+    assert torch.isnan(sample["agl_m"][0, :2]).all()
+
+
+def test_test_tiles_have_no_label(competition):
+    sample = TileDataset(io.read_test_table(competition))[0]
+    assert set(sample) == {"image", "gsd_m", "id", "city"}
+
+
+def test_a_draw_is_a_pure_function_of_its_number(crops):
+    first = crops[5]
+    _ = crops[2], crops[11]
+    again = crops[5]
+    assert all(np.array_equal(first[key], again[key], equal_nan=key == "agl_m") for key in first)
+
+
+def test_every_visit_sees_every_tile_once_in_an_order_of_its_own(crops, table):
+    orders = [[crops[visit * len(table) + i]["id"] for i in range(len(table))] for visit in range(3)]
+    assert all(sorted(order) == sorted(table.id) for order in orders)
+    assert orders[0] != orders[1] != orders[2]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_no_draw_repeats_over_workers_and_epochs(crops, workers):
+    """Two epochs of draws are all different, and the same whatever the number of workers."""
+    sampler = DrawSampler(24, rank=0, world_size=1)
+    loader = DataLoader(crops, batch_size=4, sampler=sampler, num_workers=workers, persistent_workers=workers > 0)
+    images = []
+    for epoch in (1, 2):
+        sampler.epoch = epoch
+        images += [image for batch in loader for image in batch["image"]]
+    assert len({image.numpy().tobytes() for image in images}) == 48
+    assert all(torch.equal(image, crops[draw]["image"]) for draw, image in enumerate(images))
+
+
+def test_ranks_share_an_epoch_without_overlap():
+    ranks = [DrawSampler(12, rank, world_size=3) for rank in range(3)]
+    for rank in ranks:
+        rank.epoch = 2
+    draws = [list(rank) for rank in ranks]
+    assert all(len(d) == 4 == len(rank) for d, rank in zip(draws, ranks, strict=True))
+    assert sorted(draws[0] + draws[1] + draws[2]) == list(range(12, 24))
+
+
+def test_windows_are_square_inside_and_of_the_jittered_size():
+    rng, cfg = np.random.default_rng(0), AugmentConfig(crop_px=16, crop_jitter=0.8)
+    windows = [random_window(rng, (30, 21), cfg, "tile") for _ in range(500)]
+    assert all(w.width == w.height for w in windows)
+    assert {w.width for w in windows} == set(range(13, 21))
+    assert min(w.col_off for w in windows) == min(w.row_off for w in windows) == 0
+    assert max(w.col_off + w.width for w in windows) == 21
+    assert max(w.row_off + w.height for w in windows) == 30
+
+
+def test_a_crop_larger_than_the_tile_is_refused(table):
+    with pytest.raises(UserError, match=r"24x32 is smaller than augment.crop_px=64"):
+        CropDataset(table, AugmentConfig(crop_px=64), seed=1)[0]
+
+
+def test_crops_keep_the_laws(crops):
+    """scale * gsd is what the tile says: neither crop nor turn changes the off-nadir angle."""
+    for draw in range(8):
+        sample = crops[draw]
+        row = crops.table[crops.table.id == sample["id"]].iloc[0]
+        label = io.read_vflow(row.vflow, row.agl)
+        assert float(sample["scale_px_per_m"] * sample["gsd_m"]) == pytest.approx(label.scale_px_per_m * 0.35, rel=1e-5)
+        assert sample["image"].shape == (3, 16, 16)
+        assert sample["agl_m"].shape == (1, 16, 16)
+
+
+def write_folds(root, ids, folds):
+    rows = [f"{i},{i.split('_')[0]},{fold}" for i, fold in zip(ids, folds, strict=True)]
+    path = root / "folds.csv"
+    path.write_text("\n".join(["id,city,fold", *rows]) + "\n")
+    return path
+
+
+def test_a_fold_splits_train_and_validation(tmp_path):
+    ids = write_competition(tmp_path / "data")
+    folds = write_folds(tmp_path, ids, [0, 1] * 4)
+    config = load_config(DEFAULT, [f"data.root={tmp_path / 'data'}", f"data.folds={folds}", "data.fold=1"])
+    train, valid = split_fold(config)
+    assert valid.id.tolist() == ids[1::2]
+    assert train.id.tolist() == ids[0::2]
+
+    train_loader = create_train_loader(train, load_config(DEFAULT, ["augment.crop_px=16", "data.batch_size=2"]))
+    assert len(train_loader) == 2
+    shards = [create_valid_loader(valid, config, rank, 3) for rank in range(3)]
+    seen = [batch["id"][0] for shard in shards for batch in shard]
+    assert sorted(seen) == sorted(valid.id)
+
+
+def test_a_fold_that_does_not_exist_is_refused(tmp_path):
+    ids = write_competition(tmp_path / "data")
+    folds = write_folds(tmp_path, ids, [0, 1] * 4)
+    config = load_config(DEFAULT, [f"data.root={tmp_path / 'data'}", f"data.folds={folds}", "data.fold=7"])
+    with pytest.raises(UserError, match=r"data.fold=7 leaves no tile for validation; there are folds \[0, 1\]"):
+        split_fold(config)
