@@ -1,0 +1,443 @@
+"""Training: a Catalyst runner and its callbacks. The only importer of Catalyst."""
+
+import math
+import sys
+import time
+from pathlib import Path
+
+import torch
+from catalyst import dl
+from catalyst.core.callback import Callback, CallbackOrder, ICriterionCallback
+from catalyst.core.logger import ILogger
+from torch import distributed
+
+from geopose.checkpoints import CHECKPOINT_SUFFIX, save_weights, write_manifest
+from geopose.cli import UserError, progress
+from geopose.config import Config, save_config
+from geopose.data import create_train_loader, create_valid_loader, split_fold
+from geopose.devices import autocast, pick_device
+from geopose.geometry import direction_angle, fit_scale
+from geopose.losses import PoseLoss
+from geopose.manifest import describe_environment, fingerprint_data, fingerprint_file
+from geopose.metrics import PoseScores
+from geopose.models.model import count_parameters, create_model
+from geopose.schedule import Schedule, fixed_boundaries, next_boundary
+
+VALID_METRIC = "r2"
+LOSSES = ("loss", "loss_agl", "loss_mag", "loss_cosine", "loss_direction")
+
+
+def train(config: Config) -> Path:
+    """Train one fold to the end and return its run folder, which then holds a manifest."""
+    run_dir = Path(config.run.dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    save_config(config, run_dir / "config.yaml")
+    PoseRunner(config).run()
+    return run_dir
+
+
+class PoseRunner(dl.Runner):
+    """One fold's training. Every rank builds its own parts from the config; rank 0 writes files."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.config = config
+        self.run_dir = Path(config.run.dir)
+        self.device = pick_device(config.train.device)
+        autocast(self.device, config.train.precision)  # refuse a precision this device lacks before anything is built
+        self.train_table, self.valid_table = split_fold(config)
+        self.cities = sorted(self.valid_table.city.unique())
+
+    @property
+    def seed(self) -> int:
+        return self.config.seed
+
+    @property
+    def num_epochs(self) -> int:
+        return sys.maxsize if self.config.train.max_minutes else self.config.train.epochs
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of an epoch."""
+        return math.ceil(len(self.loaders["train"]) / self.config.train.accumulation_steps)
+
+    def get_engine(self):
+        precision = {"fp32": "no"}.get(self.config.train.precision, self.config.train.precision)
+        if self.config.train.gpus > 1:
+            backend = "nccl" if self.device.type == "cuda" else "gloo"
+            return dl.DistributedDataParallelEngine(
+                num_node_workers=self.config.train.gpus,
+                process_group_kwargs={"backend": backend},
+                cpu=self.device.type == "cpu",
+                mixed_precision=precision,
+            )
+        return (dl.CPUEngine if self.device.type == "cpu" else dl.GPUEngine)(mixed_precision=precision)
+
+    def get_loaders(self):
+        rank, world_size = self.engine.process_index, self.engine.num_processes
+        return {
+            "train": create_train_loader(self.train_table, self.config, rank, world_size),
+            "valid": create_valid_loader(self.valid_table, self.config, rank, world_size),
+        }
+
+    def _setup_loaders(self) -> None:
+        # Catalyst would have accelerate shard loaders that shard themselves, and pad the validation tiles.
+        self.loaders = self.get_loaders()
+
+    def get_model(self):
+        model = create_model(self.config.model)
+        return model.to(memory_format=torch.channels_last) if self.config.train.channels_last else model
+
+    def get_criterion(self):
+        return PoseLoss(self.config.loss)
+
+    def get_optimizer(self, model):
+        cfg = self.config.optim
+        return torch.optim.AdamW(model.parameters(), lr=cfg.lr, eps=cfg.eps, weight_decay=cfg.weight_decay)
+
+    def get_scheduler(self, optimizer):
+        cfg = self.config.optim
+        if cfg.schedule == "plateau":
+            return torch.optim.lr_scheduler.ReduceLROnPlateau(
+                optimizer, mode="max", factor=cfg.plateau_factor, patience=cfg.plateau_patience
+            )
+        self.schedule = Schedule(
+            cfg.schedule,
+            steps_per_epoch=self.steps_per_epoch,
+            warmup_steps=cfg.warmup_steps,
+            min_factor=cfg.min_lr / cfg.lr,
+            # On a time budget the first epoch keeps the peak rate, and its duration plans the rest.
+            boundaries=[0.0] if self.config.train.max_minutes else fixed_boundaries(self.config.train.epochs),
+        )
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, self.schedule)
+
+    def get_callbacks(self):
+        train = self.config.train
+        callbacks = {
+            "criterion": LossCallback(),
+            "backward": BackwardCallback(train.accumulation_steps, self.config.optim.grad_clip_norm),
+            "optimizer": OptimizerCallback("loss", accumulation_steps=train.accumulation_steps),
+            "scores": ScoreCallback(self.cities),
+            "checkpoint": CheckpointCallback(self.run_dir / "checkpoints", train.keep_checkpoints),
+            "progress": ProgressCallback(),
+            "manifest": ManifestCallback(),
+        }
+        if self.config.optim.schedule == "plateau":
+            callbacks["scheduler"] = dl.SchedulerCallback(mode="epoch", loader_key="valid", metric_key=VALID_METRIC)
+        else:
+            callbacks["scheduler"] = OptimizerStepScheduler(train.accumulation_steps)
+        if train.max_minutes:
+            callbacks["budget"] = BudgetCallback(train.max_minutes * 60)
+        if train.early_stop_patience:
+            callbacks["early_stop"] = dl.EarlyStoppingCallback(
+                patience=train.early_stop_patience, loader_key="valid", metric_key=VALID_METRIC, minimize=False
+            )
+        return callbacks
+
+    def get_loggers(self):
+        return {
+            "csv": MetricsCsv(self.run_dir / "metrics.csv"),
+            "tensorboard": dl.TensorboardLogger(str(self.run_dir / "tensorboard"), log_batch_metrics=False),
+        }
+
+    def on_epoch_start(self, runner):
+        super().on_epoch_start(runner)
+        self.loaders["train"].sampler.epoch = self.epoch_step
+
+    def on_batch_start(self, runner):
+        self.batch = {
+            key: value.to(self.engine.device, non_blocking=True) if torch.is_tensor(value) else value
+            for key, value in self.batch.items()
+        }
+        super().on_batch_start(runner)
+
+    def handle_batch(self, batch):
+        # Validation bypasses the distributed wrapper: ranks may hold unequal numbers of tiles.
+        model = self.model if self.is_train_loader else self.engine.unwrap_model(self.model)
+        image = batch["image"]
+        if self.config.train.channels_last:
+            image = image.contiguous(memory_format=torch.channels_last)
+        with autocast(self.device, self.config.train.precision):
+            self.outputs = model(image, batch["gsd_m"])
+
+
+class LossCallback(ICriterionCallback):
+    """The loss and its parts of every batch; their means over a loader, all-reduced over the ranks."""
+
+    def on_loader_start(self, runner) -> None:
+        self.sums = torch.zeros(len(LOSSES) + 1, dtype=torch.float64)
+
+    def on_batch_end(self, runner) -> None:
+        losses = runner.criterion(runner.outputs, runner.batch)
+        runner.batch_metrics.update(losses)
+        values = torch.stack([losses[key].detach() for key in LOSSES]).double().cpu()
+        if not torch.isfinite(values[0]):
+            raise UserError(
+                f"loss is {float(values[0])} at epoch {runner.epoch_step}, tiles {', '.join(runner.batch['id'])}; "
+                "lower optim.lr or train in fp32"
+            )
+        self.sums[:-1] += values * runner.batch_size
+        self.sums[-1] += runner.batch_size
+
+    def on_loader_end(self, runner) -> None:
+        sums = all_reduce_sum(self.sums, runner.engine.device)
+        means = (sums[:-1] / sums[-1]).tolist()
+        runner.loader_metrics.update(dict(zip(LOSSES, means, strict=True)))
+
+
+class BackwardCallback(dl.BackwardCallback):
+    """Gradients of the loss divided by the accumulation steps, optionally clipped by their norm when a step is due."""
+
+    def __init__(self, accumulation_steps: int, clip_norm: float | None):
+        super().__init__(metric_key="loss")
+        self.accumulation_steps, self.clip_norm = accumulation_steps, clip_norm
+
+    def on_batch_end(self, runner) -> None:
+        if not runner.is_train_loader:
+            return
+        runner.engine.backward(runner.batch_metrics[self.metric_key] / self.accumulation_steps)
+        if self.clip_norm and step_is_due(runner, self.accumulation_steps):
+            runner.engine.clip_grad_norm_(runner.model.parameters(), self.clip_norm)
+
+
+class OptimizerCallback(dl.OptimizerCallback):
+    """A step every accumulation_steps batches and at the end of the epoch, so that no gradient crosses epochs."""
+
+    def on_batch_end(self, runner) -> None:
+        if runner.is_train_loader and step_is_due(runner, self.accumulation_steps):
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        runner.batch_metrics["lr"] = self.optimizer.param_groups[0]["lr"]
+
+    def on_loader_end(self, runner) -> None:
+        if runner.is_train_loader:
+            runner.loader_metrics["lr"] = self.optimizer.param_groups[0]["lr"]
+
+
+class OptimizerStepScheduler(dl.SchedulerCallback):
+    """Steps the schedule once per optimizer step rather than once per batch."""
+
+    def __init__(self, accumulation_steps: int):
+        super().__init__(mode="batch")
+        self.accumulation_steps = accumulation_steps
+
+    def on_batch_end(self, runner) -> None:
+        if runner.is_train_loader and step_is_due(runner, self.accumulation_steps):
+            self.make_batch_step(runner)
+
+
+def step_is_due(runner, accumulation_steps: int) -> bool:
+    """Whether the batch just done completes an optimizer step."""
+    done = runner.loader_batch_step // runner.engine.num_processes
+    return done % accumulation_steps == 0 or done == runner.loader_batch_len
+
+
+class ScoreCallback(Callback):
+    """The challenge's R2 over the validation tiles, pooled per city over all ranks."""
+
+    def __init__(self, cities: list[str]):
+        super().__init__(order=CallbackOrder.Metric + 1)
+        self.cities = cities
+
+    def on_loader_start(self, runner) -> None:
+        self.scores = PoseScores(self.cities)
+
+    def on_batch_end(self, runner) -> None:
+        if runner.is_train_loader:
+            return
+        outputs, batch = runner.outputs, runner.batch
+        agl_m = outputs["agl_m"][:, 0].clamp(min=0)  # as a submission holds it
+        scale_px_per_m = fit_scale(outputs["mag_px"], outputs["agl_m"])[:, 0]
+        angle_rad = direction_angle(outputs["direction"])
+        for index, city in enumerate(batch["city"]):
+            self.scores.update(
+                city,
+                agl_m[index],
+                batch["agl_m"][index, 0],
+                scale_px_per_m[index],
+                batch["scale_px_per_m"][index],
+                angle_rad[index],
+                batch["angle_rad"][index],
+            )
+
+    def on_loader_end(self, runner) -> None:
+        if runner.is_train_loader:
+            return
+        self.scores.sums = all_reduce_sum(self.scores.sums, runner.engine.device)
+        result = self.scores.compute()
+        metrics = {VALID_METRIC: result["final_r2"]}
+        for key in ("agl_r2", "vflow_r2", "angle_error_deg"):
+            metrics[key] = sum(city[key] for city in result["cities"].values()) / len(result["cities"])
+        metrics |= {f"{VALID_METRIC}_{name}": city["r2"] for name, city in result["cities"].items()}
+        bad = [key for key, value in metrics.items() if not math.isfinite(value)]
+        if bad:
+            raise UserError(f"validation gave no finite {bad[0]} at epoch {runner.epoch_step}; train in fp32")
+        runner.loader_metrics.update(metrics)
+
+
+class CheckpointCallback(dl.CheckpointCallback):
+    """The top checkpoints by validation R2, as safetensors written by rank 0 alone.
+
+    Catalyst's own `*.best.pth` is switched off: it holds the last weights, not the best.
+    """
+
+    def __init__(self, folder: Path, topk: int):
+        super().__init__(
+            logdir=str(folder),
+            loader_key="valid",
+            metric_key=VALID_METRIC,
+            minimize=False,
+            topk=topk,
+            save_last=False,
+            save_best=False,
+        )
+
+    def _save(self, runner, obj, logprefix: str) -> str:
+        path = Path(f"{logprefix}{CHECKPOINT_SUFFIX}")
+        save_weights(runner.engine.unwrap_model(obj), path)
+        return str(path)
+
+    def on_epoch_end_best(self, runner) -> None:
+        if runner.engine.is_main_process:
+            super().on_epoch_end_best(runner)
+        runner.engine.wait_for_everyone()
+
+    def on_experiment_end(self, runner) -> None:
+        """Nothing is printed or loaded here."""
+
+    def kept(self) -> list[dict]:
+        """File name and score of what is kept, best first."""
+        return [{"file": Path(c.logpath).name, VALID_METRIC: c.metric} for c in self._storage]
+
+
+class BudgetCallback(Callback):
+    """Ends training on a time budget, with the schedule fitted to it epoch by epoch."""
+
+    def __init__(self, seconds: float):
+        super().__init__(order=CallbackOrder.External)
+        self.seconds = seconds
+
+    def on_experiment_start(self, runner) -> None:
+        self.start = time.monotonic()
+
+    def on_epoch_start(self, runner) -> None:
+        self.epoch_start = time.monotonic()
+
+    def on_epoch_end(self, runner) -> None:
+        now = time.monotonic()
+        spent = torch.tensor([now - self.epoch_start, now - self.start])
+        if distributed.is_initialized():  # every rank plans by rank 0's clock
+            spent = spent.to(runner.engine.device)
+            distributed.broadcast(spent, 0)
+        epoch_seconds, total_seconds = spent.tolist()
+        boundaries = runner.schedule.boundaries
+        if boundaries[-1] >= 1:
+            runner.need_early_stop = True
+        else:
+            boundaries.append(next_boundary(boundaries, epoch_seconds, self.seconds - total_seconds))
+
+
+class ProgressCallback(Callback):
+    """A bar with loss and best R2 on a terminal, one line per epoch otherwise."""
+
+    def __init__(self):
+        super().__init__(order=CallbackOrder.External)
+        self.best = -math.inf
+
+    def on_loader_start(self, runner) -> None:
+        if runner.engine.is_main_process:
+            self.bar = progress(None, f"epoch {runner.epoch_step} {runner.loader_key}", len(runner.loader), "batch")
+
+    def on_batch_end(self, runner) -> None:
+        if runner.engine.is_main_process:
+            if not self.bar.disable:
+                self.bar.set_postfix(loss=f"{float(runner.batch_metrics['loss']):.3f}", best_r2=f"{self.best:.4f}")
+            self.bar.update()
+
+    def on_loader_end(self, runner) -> None:
+        if runner.engine.is_main_process:
+            self.bar.close()
+
+    def on_epoch_end(self, runner) -> None:
+        if runner.engine.is_main_process:
+            train, valid = runner.epoch_metrics["train"], runner.epoch_metrics["valid"]
+            self.best = max(self.best, valid[VALID_METRIC])
+            line = (
+                f"epoch {runner.epoch_step}: loss {train['loss']:.3f}, validation loss {valid['loss']:.3f}, "
+                f"R2 {valid[VALID_METRIC]:.4f} (AGL {valid['agl_r2']:.4f}, VFLOW {valid['vflow_r2']:.4f}), "
+                f"angle error {valid['angle_error_deg']:.1f} deg, best R2 {self.best:.4f}"
+            )
+            print(line, flush=True)
+            with (runner.run_dir / "train.log").open("a") as log:
+                log.write(f"{time.strftime('%F %T')} {line}\n")
+
+
+class ManifestCallback(Callback):
+    """Writes manifest.json when training has ended well: all it takes to know and repeat the run."""
+
+    def __init__(self):
+        super().__init__(order=CallbackOrder.External + 1)
+
+    def on_experiment_start(self, runner) -> None:
+        self.start = time.monotonic()
+
+    def on_experiment_end(self, runner) -> None:
+        if not runner.engine.is_main_process:
+            return
+        config, folder = runner.config, runner.run_dir / "checkpoints"
+        kept = runner.callbacks["checkpoint"].kept()
+        manifest = {
+            "finished": time.strftime("%F %T"),
+            "seed": config.seed,
+            "epochs": runner.epoch_step,
+            "optimizer_steps": runner.epoch_step * runner.steps_per_epoch,
+            "crops_seen": runner.epoch_step * len(runner.loaders["train"].sampler) * runner.engine.num_processes,
+            "seconds": round(time.monotonic() - self.start, 1),
+            "schedule_boundaries": getattr(getattr(runner, "schedule", None), "boundaries", None),
+            "processes": runner.engine.num_processes,
+            "device": str(runner.engine.device),
+            "parameters": count_parameters(runner.model),
+            "data": {
+                "root": config.data.root,
+                "fingerprint": fingerprint_data(config.data.root),
+                "folds": fingerprint_file(Path(config.data.folds)),
+                "train_tiles": len(runner.train_table),
+                "valid_tiles": len(runner.valid_table),
+            },
+            "checkpoints": [c | {"sha256": fingerprint_file(folder / c["file"])} for c in kept],
+            **describe_environment(),
+        }
+        write_manifest(runner.run_dir, manifest)
+
+
+class MetricsCsv(ILogger):
+    """One row per epoch in metrics.csv: epoch, train_* and valid_* columns."""
+
+    def __init__(self, path: Path):
+        super().__init__(log_batch_metrics=False, log_epoch_metrics=True)
+        self.path = path
+
+    @property
+    def logger(self):
+        return self.path
+
+    def log_metrics(self, metrics, scope: str, runner) -> None:
+        if scope != "epoch":
+            return
+        row = {"epoch": runner.epoch_step, "optimizer_step": runner.epoch_step * runner.steps_per_epoch}
+        for loader in ("train", "valid"):
+            row |= {f"{loader}_{key}": value for key, value in metrics[loader].items()}
+        first = runner.epoch_step == 1
+        with self.path.open("w" if first else "a") as stream:
+            if first:
+                stream.write(",".join(row) + "\n")
+            stream.write(",".join(f"{value:.6g}" for value in row.values()) + "\n")
+
+
+def all_reduce_sum(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Sum of a float64 tensor over all ranks; the tensor itself in a single process."""
+    if not distributed.is_initialized():
+        return values
+    values = values.to(device)
+    distributed.all_reduce(values)
+    return values.cpu()

@@ -1,0 +1,60 @@
+"""What a result was made of: code, packages, data, machine, command."""
+
+import hashlib
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from geopose import io
+
+PACKAGES = ("torch", "catalyst", "pytorch-toolbelt", "timm", "albumentations", "numpy", "opencv-python", "rasterio")
+
+
+def describe_environment() -> dict:
+    """Commit, package versions, machine and command line of this process."""
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "git_commit": git_commit(),
+        "python": platform.python_version(),
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "machine": {
+            "processor": platform.processor() or platform.machine(),
+            "threads": torch.get_num_threads(),
+            "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+    }
+
+
+def git_commit() -> str | None:
+    """Commit of the code, with '+changes' when the tree differs from it; None outside a git checkout."""
+    root = Path(__file__).parent.parent
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        return commit + ("+changes" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def fingerprint_data(root: str) -> str:
+    """SHA-256 over the folder's tables and the names and sizes of its training files."""
+    digest = hashlib.sha256()
+    for name in ("metadata.csv", "geopose_train.csv"):
+        digest.update((Path(root) / name).read_bytes())
+    table = io.read_train_table(root)
+    for path in [*table.rgb, *table.agl, *table.vflow]:
+        digest.update(f"{Path(path).name} {Path(path).stat().st_size}\n".encode())
+    return digest.hexdigest()
+
+
+def fingerprint_file(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _git(root: Path, *words: str) -> str:
+    return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True).stdout.strip()
