@@ -1,0 +1,74 @@
+# Every target works as the first command after a clone. `make help` lists them.
+
+DATA   ?= data/synthetic
+CONFIG ?= configs/lite0_synthetic.yaml
+FOLD   ?= 0
+FOLDS  ?= 10
+SPLIT  ?= stratified
+RUNS   ?=
+TTA    ?= d4
+GPUS   ?= 1
+OUT    ?= submission.tar.gz
+ARGS   ?=
+
+PYTHON ?= python3
+VENV   := .venv
+RUN    := $(VENV)/bin/python
+SPLITS := $(DATA)/folds-$(SPLIT)$(FOLDS).csv
+READY  := $(VENV)/.installed
+
+export NO_ALBUMENTATIONS_UPDATE = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup data folds train predict submission score test lint clean
+
+help: ## list targets and variables
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@echo
+	@echo "  variables, with what they are now:"
+	@echo "    DATA=$(DATA)  CONFIG=$(CONFIG)  FOLD=$(FOLD)  FOLDS=$(FOLDS)  SPLIT=$(SPLIT)"
+	@echo "    RUNS=\"$(RUNS)\" (empty: all finished runs on DATA)  TTA=$(TTA)  GPUS=$(GPUS)  OUT=$(OUT)  ARGS=\"$(ARGS)\""
+	@echo "  for example: make train FOLD=1 ARGS=\"train.epochs=2\""
+
+setup: $(READY) ## install the pinned packages into .venv, once
+
+$(READY): requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --requirement requirements.txt
+	$(RUN) -m pip check
+	touch $@
+
+# A folder without tables is filled with synthetic cities; a folder that has them is somebody's data and left alone.
+data: $(READY) ## render the synthetic competition folder, unless DATA holds one already
+	@if [ -e $(DATA)/metadata.csv ]; then echo "$(DATA) holds data already"; \
+	else $(RUN) -m geopose.synthetic --out $(DATA); fi
+
+folds: data ## split the training tiles into FOLDS folds by SPLIT (stratified, group, cluster)
+	@if [ -e $(SPLITS) ]; then echo "$(SPLITS) stands already"; \
+	else $(RUN) make_folds.py --data $(DATA) --out $(SPLITS) --split $(SPLIT) --num-folds $(FOLDS); fi
+
+train: folds ## train CONFIG on FOLD; ARGS passes key=value settings
+	$(RUN) train.py $(CONFIG) data.root=$(DATA) data.folds=$(SPLITS) data.fold=$(FOLD) train.gpus=$(GPUS) $(ARGS)
+
+predict: $(READY) ## blend RUNS over TTA views into OUT
+	$(RUN) predict.py --data $(DATA) --runs $(RUNS) --tta $(TTA) --out $(OUT)
+
+# Without RUNS, what is missing is made first: data, folds, the run of CONFIG on FOLD.
+submission: $(if $(RUNS),$(READY),train) ## the whole job: data, folds, training, blending, validation, score
+	@$(MAKE) --no-print-directory predict score
+
+score: $(READY) ## validate OUT, and score it where DATA has the truth of its test half
+	$(RUN) -m geopose.submission $(OUT) --data $(DATA)
+	@if [ -d $(DATA)/truth ]; then $(RUN) -m geopose.evaluate --truth $(DATA)/truth --pred $(OUT); \
+	else echo "$(DATA) has no truth/ folder: $(OUT) cannot be scored here"; fi
+
+test: $(READY) ## run the tests
+	$(RUN) -m pytest
+
+lint: $(READY) ## check style
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+clean: ## remove caches and submissions; data/, runs/ and .venv stay
+	rm -rf .pytest_cache .ruff_cache *.tar.gz *.tar.gz.json
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,172 @@
+"""The whole job through the real scripts, on tiny real files."""
+
+import json
+import tarfile
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from helpers import assert_user_error, run, write_competition
+
+from geopose import io
+from geopose.checkpoints import checkpoint_paths, read_manifest
+from geopose.inference import Ensemble
+
+CONFIG = "configs/lite0_synthetic.yaml"
+TINY = [
+    "train.max_minutes=null",
+    "train.epochs=1",
+    "train.steps_per_epoch=2",
+    "data.batch_size=2",
+    "augment.crop_px=64",
+    "model.decoder_channels=[8,8,16,16]",
+    "model.head_channels=8",
+]
+
+
+def ok(result):
+    assert result.returncode == 0, result.stderr + result.stdout
+    return result.stdout
+
+
+def make_folds(data, folds):
+    ok(run("make_folds.py", "--data", data, "--out", folds, "--num-folds", 2))
+
+
+def train(data, folds, run_dir, *overrides):
+    return run("train.py", CONFIG, f"data.root={data}", f"data.folds={folds}", f"run.dir={run_dir}", *TINY, *overrides)
+
+
+def predict(data, run_dir, out, *flags):
+    return run("predict.py", "--data", data, "--runs", run_dir, "--out", out, "--device", "cpu", *flags)
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    """data -> folds -> train 2 steps -> predict, on 8 .j2k tiles of 96 px."""
+    root = tmp_path_factory.mktemp("job")
+    data, folds, run_dir, out = root / "data", root / "folds.csv", root / "runs" / "fold0", root / "submission.tar.gz"
+    synthetic = ("-m", "geopose.synthetic", "--out", data, "--train", 8, "--test", 4, "--size", 96)
+    ok(run(*synthetic, "--rgb-format", "j2k"))
+    assert len(list((data / "train").glob("*_RGB.j2k"))) == 8
+    make_folds(data, folds)
+    ok(train(data, folds, run_dir))
+    print(ok(predict(data, run_dir, out, "--tta", "d4")))
+    return root
+
+
+def test_the_job_ends_in_a_valid_scored_tarball(job):
+    data, out = job / "data", job / "submission.tar.gz"
+    assert "ok" in ok(run("-m", "geopose.submission", out, "--data", data)).lower()
+    ok(run("-m", "geopose.evaluate", "--truth", data / "truth", "--pred", out, "--json", job / "score.json"))
+    score = json.loads((job / "score.json").read_text())
+    assert set(score["cities"]) == set(io.read_test_table(data).city)
+    assert np.isfinite(score["final_r2"])
+    assert score["final_r2"] == pytest.approx(score["honest_r2"])
+    assert score["bad_pixels"] == 0
+
+
+def test_a_run_folder_holds_all_it_should(job):
+    run_dir = job / "runs" / "fold0"
+    manifest = read_manifest(run_dir)
+    assert (manifest["epochs"], manifest["optimizer_steps"], manifest["crops_seen"]) == (1, 2, 4)
+    assert manifest["seed"] == 42
+    assert manifest["packages"]["torch"] == torch.__version__.split("+")[0]
+    assert "train.py" in manifest["command"][0]
+    metrics = pd.read_csv(run_dir / "metrics.csv")
+    assert len(metrics) == 1
+    assert manifest["checkpoints"][0]["r2"] == pytest.approx(metrics.valid_r2[0], rel=1e-4)
+    assert len(checkpoint_paths(run_dir)) == 1
+    assert (run_dir / "config.yaml").exists()
+    assert (run_dir / "train.log").read_text().count("\n") == 1
+    assert list((run_dir / "tensorboard").rglob("events*"))
+
+
+def test_the_tarball_holds_what_the_model_predicts(job):
+    """What evaluate reads back equals the model's own heights to half a centimetre, its pose to rounding."""
+    table = io.read_test_table(job / "data")
+    predictions = list(Ensemble([job / "runs" / "fold0"], "d4", torch.device("cpu"), "fp32").predict_tiles(table))
+    assert [p.tile_id for p in predictions] == table.id.tolist()
+    with tarfile.open(job / "submission.tar.gz") as tar:
+        tar.extractall(job / "unpacked", filter="data")
+    for p in predictions:
+        stored_m = io.read_agl(job / "unpacked" / io.agl_name(p.tile_id))
+        assert np.abs(stored_m - np.maximum(p.agl_m, 0)).max() <= 0.005 + 1e-6
+        agl_path = job / "unpacked" / io.agl_name(p.tile_id)
+        label = io.read_vflow(job / "unpacked" / io.vflow_name(p.tile_id), agl_path)
+        assert label.scale_px_per_m == pytest.approx(p.scale_px_per_m, rel=1e-6)
+        assert label.angle_rad == pytest.approx(p.angle_rad, abs=1e-6)
+
+
+def test_finished_work_is_skipped_and_other_settings_are_refused(job):
+    data, folds, run_dir = job / "data", job / "folds.csv", job / "runs" / "fold0"
+    before = checkpoint_paths(run_dir)[0].stat().st_mtime_ns
+    assert "is finished" in ok(train(data, folds, run_dir))
+    assert checkpoint_paths(run_dir)[0].stat().st_mtime_ns == before
+    assert_user_error(train(data, folds, run_dir, "seed=7"), "holds a finished run with other settings", "run.dir=")
+
+    out = job / "submission.tar.gz"
+    written = out.stat().st_mtime_ns
+    assert "up to date" in ok(predict(data, run_dir, out, "--tta", "d4"))
+    assert out.stat().st_mtime_ns == written
+
+
+def test_the_same_seed_trains_and_predicts_the_same_bytes(job):
+    data, run_dir = job / "data", job / "runs" / "again"
+    ok(train(data, job / "folds.csv", run_dir))
+    first, again = checkpoint_paths(job / "runs" / "fold0")[0], checkpoint_paths(run_dir)[0]
+    assert first.read_bytes() == again.read_bytes()
+    ok(predict(data, run_dir, job / "again.tar.gz", "--tta", "d4"))
+    assert (job / "again.tar.gz").read_bytes() == (job / "submission.tar.gz").read_bytes()
+
+
+def test_many_runs_blend(job):
+    ok(predict(job / "data", job / "runs" / "fold0", job / "none.tar.gz", "--tta", "none"))
+    ok(train(job / "data", job / "folds.csv", job / "runs" / "other", "data.fold=1", "train.precision=bf16"))
+    runs = [job / "runs" / "fold0", job / "runs" / "other"]
+    blend = run("predict.py", "--data", job / "data", "--runs", *runs, "--out", job / "blend.tar.gz", "--tta", "flips")
+    assert "2 checkpoints x 3 views" in ok(blend)
+
+
+def test_two_processes_train_one_model(job):
+    """Distributed training over gloo: one set of files, and the score of one process on the same tiles."""
+    run_dir = job / "runs" / "two"
+    ok(train(job / "data", job / "folds.csv", run_dir, "train.gpus=2", "train.device=cpu"))
+    manifest = read_manifest(run_dir)
+    assert manifest["processes"] == 2
+    assert manifest["crops_seen"] == 8
+    assert len(pd.read_csv(run_dir / "metrics.csv")) == 1
+    assert len(checkpoint_paths(run_dir)) == 1
+
+
+def test_a_folder_made_elsewhere_trains_predicts_and_scores_the_same_way(tmp_path):
+    """Another writer's files: .tif images, bare ids in the tables, cities the challenge does not have."""
+    data = tmp_path / "data"
+    write_competition(data, size=(96, 128), cities=("SEA", "BOS"))
+    make_folds(data, tmp_path / "folds.csv")
+    ok(train(data, tmp_path / "folds.csv", tmp_path / "run"))
+    ok(predict(data, tmp_path / "run", tmp_path / "out.tar.gz", "--tta", "d2"))
+    ok(run("-m", "geopose.evaluate", "--truth", data / "truth", "--pred", tmp_path / "out.tar.gz"))
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("train.py", "configs/nothing.yaml"), ["no such config", "lite0_synthetic.yaml"]),
+        (("train.py", CONFIG, "train.epohcs=2"), ["train.epohcs", "did you mean train.epochs"]),
+        (("train.py", CONFIG, "data.root=/nowhere"), ["/nowhere", "make data"]),
+        (("train.py", CONFIG, "train.precision=fp16", "train.device=cpu"), ["fp16", "GPU"]),
+        (("predict.py", "--data", "/nowhere", "--runs", "/nowhere"), ["/nowhere", "make data"]),
+        (("predict.py", "--data", "/nowhere"), ["no finished run", "make train"]),
+        (("predict.py",), ["--data", "--help"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_users_mistake_is_one_line_and_status_2(command, words):
+    assert_user_error(run(*command), *words)
+
+
+@pytest.mark.parametrize("script", ["train.py", "predict.py"])
+def test_help_shows_an_example(script):
+    assert "example: python" in " ".join(ok(run(script, "--help")).split())
