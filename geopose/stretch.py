@@ -1,89 +1,107 @@
 """Height stretch: the same scene with everything k times as tall, its image warped to match (an augmentation).
 
 A pixel of height h seen at p moves to p - (k - 1) * h * scale * d. Instead of throwing pixels forward, which leaves
-cracks, every output pixel looks back along the flow for the tallest surface that lands on it: the first point u px
-away, from far to near, whose height asks for a move of u or more. A surface that rises step by step (a facade) is met
-between two samples; where the height jumps past what was asked for, nothing of the input lands: ground that the
-shrunken building hid before. Such holes take the colour of the ground beside them, and their height is unknown.
+cracks, every output pixel looks back along the flow, from far to near, for the first point u px away whose height
+asks for a move of just u: the tallest surface that lands on it. A surface that rises step by step (a facade) may ask
+for less at one sample and for more at the next; it lands between them. Where nothing lands, the shrunken building hid
+the ground before: such holes take the colour of the ground beside them, and their height is unknown.
 """
 
+import cv2
 import numpy as np
 from numba import njit
 
 from geopose.geometry import Pose, flow_direction
 
-BLOCK_PX = 16
-STEP_PX = 0.5
-JUMP_PX = 1.5  # a surface that overshoots the asked move by more than this is a jump, not a slope
+BLOCK_PX = 4
+STEP_PX = 1 / 3  # halves would lie between two pixels and always be rounded to the same side
+JUMP_PX = 2.5  # moves that differ by more from one step to the next are two surfaces, not one that rises
 
 
 def stretch_heights(rgb: np.ndarray, agl_m: np.ndarray, pose: Pose, factor: float) -> tuple[np.ndarray, np.ndarray]:
     """Image uint8 [H,W,3] and heights float32 [H,W] (metres, NaN unknown) of the scene `factor` times as tall.
 
-    Angle, scale and gsd stay; heights and flow magnitudes are multiplied by factor. Unknown pixels stay in place and
-    unknown, and hide nothing. What would come from outside the image is unknown.
+    Angle, scale and gsd stay; heights and flow magnitudes are multiplied by factor. Unknown pixels move as the lower
+    of the known ones beside them would, and stay unknown. Raises ValueError for a factor that is not positive.
     """
-    if factor <= 0:
+    if not factor > 0:
         raise ValueError(f"a height stretch of {factor}; it must be positive")
     if factor == 1:
         return rgb, agl_m
-    known_m = np.nan_to_num(agl_m, nan=0.0)
-    move_px_per_m = abs(factor - 1) * pose.scale_px_per_m
+    move_px = np.maximum(_filled(agl_m), 0) * np.float32(abs(factor - 1) * pose.scale_px_per_m)
     step = flow_direction(pose.angle_rad) * (1.0 if factor > 1 else -1.0)
-    reach_px = _local_reach(known_m * np.float32(move_px_per_m), step[0], step[1])
-    return _look_back(rgb, agl_m, known_m, reach_px, move_px_per_m, step[0], step[1], factor)
+    # No pixel need look farther than the largest move that lands near it; a surface torn open by the warp lands beside
+    # its pixels, hence the blocks around.
+    reach_px = cv2.dilate(_largest_landing(move_px, step[0], step[1]), np.ones((3, 3), np.uint8))
+    return _look_back(rgb, agl_m, move_px, reach_px, step[0], step[1], np.float32(factor))
 
 
 @njit(cache=True)
-def _local_reach(move_px, step_x, step_y):
-    """How far the pixels of each block have to look, px: the largest move among all that could land in the block."""
+def _filled(agl_m):
+    """Heights with each unknown run of a row given the lower of the heights at its two ends."""
+    filled_m = agl_m.copy()
+    height, width = agl_m.shape
+    for y in range(height):
+        x = 0
+        while x < width:
+            if not np.isnan(agl_m[y, x]):
+                x += 1
+                continue
+            end = x
+            while end < width and np.isnan(agl_m[y, end]):
+                end += 1
+            left = agl_m[y, x - 1] if x > 0 else np.float32(np.inf)
+            right = agl_m[y, end] if end < width else np.float32(np.inf)
+            lower = min(left, right)
+            filled_m[y, x:end] = lower if np.isfinite(lower) else 0.0
+            x = end
+    return filled_m
+
+
+@njit(cache=True)
+def _largest_landing(move_px, step_x, step_y):
+    """Largest move, px, of the pixels that land in each block of the output."""
     height, width = move_px.shape
-    rows, columns = (height - 1) // BLOCK_PX + 1, (width - 1) // BLOCK_PX + 1
-    largest = np.zeros((rows, columns), np.float32)
+    largest_px = np.zeros(((height - 1) // BLOCK_PX + 1, (width - 1) // BLOCK_PX + 1), np.float32)
     for y in range(height):
         for x in range(width):
-            row, column = y // BLOCK_PX, x // BLOCK_PX
-            largest[row, column] = max(largest[row, column], move_px[y, x])
-    reach = np.zeros((rows, columns), np.float32)
-    for row in range(rows):
-        for column in range(columns):
-            for step in range(int(largest[row, column] / BLOCK_PX) + 2):  # every block its surfaces may pass or reach
-                middle_row = row - int(np.rint(step * step_y))
-                middle_column = column - int(np.rint(step * step_x))
-                for r in range(max(middle_row - 1, 0), min(middle_row + 2, rows)):
-                    for c in range(max(middle_column - 1, 0), min(middle_column + 2, columns)):
-                        reach[r, c] = max(reach[r, c], largest[row, column])
-    return reach
+            move = move_px[y, x]
+            to_x, to_y = int(x - move * step_x + 0.5), int(y - move * step_y + 0.5)
+            if 0 <= to_x < width and 0 <= to_y < height:
+                row, column = to_y // BLOCK_PX, to_x // BLOCK_PX
+                largest_px[row, column] = max(largest_px[row, column], move)
+    return largest_px
 
 
 @njit(cache=True)
-def _look_back(rgb, agl_m, known_m, reach_px, move_px_per_m, step_x, step_y, factor):
+def _look_back(rgb, agl_m, move_px, reach_px, step_x, step_y, factor):
     height, width = agl_m.shape
     new_rgb = np.empty_like(rgb)
     new_agl_m = np.empty_like(agl_m)
     for y in range(height):
         for x in range(width):
-            u = np.ceil(reach_px[y // BLOCK_PX, x // BLOCK_PX] / STEP_PX) * STEP_PX
-            source_x, source_y, excess_px, met = x, y, 0.0, False
-            low_x, low_y, low_m = x, y, np.inf  # the lowest ground passed on the way, to paint holes with
-            while u >= 0.0:
+            row, column, landed = y, x, False
+            excess_px = -np.inf
+            for step in range(int(reach_px[y // BLOCK_PX, x // BLOCK_PX] / STEP_PX) + 1, -1, -1):
+                u = step * STEP_PX
+                last_column, last_row, last_px = column, row, excess_px
                 column, row = int(np.floor(x + u * step_x + 0.5)), int(np.floor(y + u * step_y + 0.5))
                 if 0 <= column < width and 0 <= row < height:
-                    excess_px = known_m[row, column] * move_px_per_m - u
-                    if excess_px >= 0.0:
-                        source_x, source_y, met = column, row, True
-                        break
-                    if known_m[row, column] <= low_m:
-                        low_x, low_y, low_m = column, row, known_m[row, column]
-                u -= STEP_PX
-            if not met or excess_px > JUMP_PX:
-                if low_m == np.inf:
-                    low_x, low_y = source_x, source_y
-                new_agl_m[y, x] = np.nan
-                for band in range(3):
-                    new_rgb[y, x, band] = rgb[low_y, low_x, band]
-            else:
-                new_agl_m[y, x] = agl_m[source_y, source_x] * factor
-                for band in range(3):
-                    new_rgb[y, x, band] = rgb[source_y, source_x, band]
+                    excess_px = move_px[row, column] - u
+                    passed = last_px < 0.0 < excess_px and excess_px - last_px <= JUMP_PX
+                    landed = passed or abs(excess_px) <= STEP_PX / 2
+                    if passed and -last_px < excess_px:
+                        column, row = last_column, last_row
+                if landed:
+                    break
+            u = 0.0
+            while not landed and move_px[row, column] > u:  # a hole: go on to the ground behind what stood here
+                u += STEP_PX
+                next_column, next_row = int(np.floor(x + u * step_x + 0.5)), int(np.floor(y + u * step_y + 0.5))
+                if not (0 <= next_column < width and 0 <= next_row < height):
+                    break
+                row, column = next_row, next_column
+            new_agl_m[y, x] = agl_m[row, column] * factor if landed else np.nan
+            for band in range(3):
+                new_rgb[y, x, band] = rgb[row, column, band]
     return new_rgb, new_agl_m
