@@ -11,6 +11,7 @@ from tqdm import tqdm
 # Raised while pytorch-toolbelt is imported, about its own code: nothing a user could mend.
 warnings.filterwarnings("ignore", category=FutureWarning, message="`torch.jit.script` is deprecated")
 warnings.filterwarnings("ignore", category=FutureWarning, message="Importing from timm.models.layers")
+warnings.filterwarnings("ignore", category=FutureWarning, message="`torch.cuda.amp.autocast")
 
 
 class UserError(Exception):

@@ -9,6 +9,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from geopose.cli import UserError, one_line
 
+TTA = ("none", "flips", "d2", "d4")
+COMBINATIONS = ("mean", "median")
+PRECISIONS = ("fp32", "bf16", "fp16")
+LOSSES = ("huber", "smooth_l1", "l1", "mse", "log_cosh", "wing", "r2")
+
 
 @dataclass
 class DataConfig:
@@ -41,24 +46,38 @@ class ModelConfig:
     encoder: str = "tf_efficientnet_lite0"  # a timm name, or B6Encoder / B7Encoder of pytorch-toolbelt
     encoder_weights: str = "packaged"  # packaged | none | download | path of a state dict
     encoder_layers: list[int] = field(default_factory=lambda: [0, 1, 2, 3, 4])  # feature maps used, fine to coarse
-    decoder_channels: list[int] = field(default_factory=lambda: [32, 48, 96, 160])  # one per map but the last
-    decoder_block: str = "plain"  # plain | residual
-    upsample: str = "bilinear"  # any UpsampleLayerType of pytorch-toolbelt, such as residual_deconv
+    input_zoom: float = 1.0  # images are enlarged by this before the network sees them: 0.5 works at half resolution
+    reference_gsd_m: float | None = None  # when set, every image is resampled to this gsd first
+    decoder: str = "unet"  # unet | fpn
+    decoder_channels: list[int] = field(default_factory=lambda: [32, 48, 96, 160])  # unet: one per map but the last
+    decoder_block: str = "plain"  # unet: plain | residual
+    upsample: str = "bilinear"  # unet: any UpsampleLayerType of pytorch-toolbelt, such as residual_deconv
     activation: str = "silu"
-    head_channels: int = 24  # width of the dense heads on their way to stride 1
-    direction_dropout: float = 0.2
+    head_channels: int = 24  # width of the dense heads and of the way to stride 1
+    gsd_plane: bool = True  # the height head sees gsd
+    cities: list[str] = field(default_factory=list)  # the height head sees which of these, or none, the image is of
+    city_dropout: float = 0.1  # share of training images whose city is withheld, so that "none of these" is learnt
+    direction_head: str = "pooled"  # pooled | attention
+    direction_dropout: float = 0.2  # pooled
+    attention_detach: bool = True  # attention: the direction's loss does not reach the height
 
 
 @dataclass
 class LossConfig:
-    """Weights and Huber thresholds of the four parts of the loss."""
+    """What each part of the loss is and weighs; see geopose/losses.py."""
 
+    agl: str = "huber"  # huber | smooth_l1 | l1 | mse | log_cosh | wing | r2 (per city)
     agl_weight: float = 1.0
-    agl_delta_m: float = 10.0
+    agl_delta_m: float = 10.0  # where huber, smooth_l1 and wing turn from quadratic or steep to linear
+    mag: str = "huber"
     mag_weight: float = 1.0
     mag_delta_px: float = 5.0
+    log_height: bool = False  # compare sign(h) log(1 + |h|) instead of h
+    trim: float = 0.0  # share of an image's known pixels, the worst, that are left out
+    focal_gamma: float = 0.0  # above 0, pixels count by tanh(error / delta) ** gamma
     cosine_weight: float = 1.0
     direction_mse_weight: float = 0.1
+    scale_weight: float = 0.0  # squared error of the least-squares scale, px/m
 
 
 @dataclass
@@ -88,6 +107,7 @@ class TrainConfig:
     device: str = "auto"  # auto | cpu | cuda
     gpus: int = 1  # processes on this machine; more than one trains with DistributedDataParallel
     channels_last: bool = True
+    ema_decay: float | None = None  # when set, an exponential moving average of the weights is validated and kept
     keep_checkpoints: int = 3
     early_stop_patience: int | None = None  # epochs without a better validation R2; null: never
 
@@ -114,11 +134,40 @@ class Config:
     run: RunConfig = field(default_factory=RunConfig)
 
 
+@dataclass(frozen=True)
+class BlendConfig:
+    """How checkpoints and views join into one prediction.
+
+    run_weights: one per run, none for equal. checkpoint_weights: by rank within a run, best first; checkpoints beyond
+    the list are left out, none for equal. average_weights: one model per run, the mean of its checkpoints' weights.
+    """
+
+    tta: str = "d4"
+    zooms: tuple[float, ...] = (1.0,)
+    combine: str = "mean"
+    run_weights: tuple[float, ...] = ()
+    checkpoint_weights: tuple[float, ...] = ()
+    average_weights: bool = False
+    precision: str = "fp32"
+
+    def __post_init__(self):
+        for flag, choices in (("tta", TTA), ("combine", COMBINATIONS), ("precision", PRECISIONS)):
+            if getattr(self, flag) not in choices:
+                raise UserError(f"--{flag} {getattr(self, flag)} is unknown; there are {', '.join(choices)}")
+        for flag in ("zooms", "run_weights", "checkpoint_weights"):
+            if any(value <= 0 for value in getattr(self, flag)):
+                raise UserError(f"--{flag.replace('_', '-')} {list(getattr(self, flag))}: all must be positive")
+
+
 CHOICES = {
     "augment.level": ("none", "d4", "safe", "light", "medium", "hard"),
+    "model.decoder": ("unet", "fpn"),
     "model.decoder_block": ("plain", "residual"),
+    "model.direction_head": ("pooled", "attention"),
+    "loss.agl": LOSSES,
+    "loss.mag": LOSSES,
     "optim.schedule": ("cosine", "plateau", "constant"),
-    "train.precision": ("fp32", "bf16", "fp16"),
+    "train.precision": PRECISIONS,
     "train.device": ("auto", "cpu", "cuda"),
 }
 
@@ -160,8 +209,14 @@ def check_config(config: Config) -> None:
             raise UserError(f"{key}={values[key]} must be 1 or more")
     if not 0 < config.augment.crop_jitter <= 1:
         raise UserError(f"augment.crop_jitter={config.augment.crop_jitter} must lie in (0, 1]")
-    if len(config.model.decoder_channels) != len(config.model.encoder_layers) - 1:
-        raise UserError("model.decoder_channels must have one entry per model.encoder_layers but the last")
+    if not 0 <= config.loss.trim < 1:
+        raise UserError(f"loss.trim={config.loss.trim} must lie in [0, 1)")
+    wanted = 1 if config.model.decoder == "fpn" else len(config.model.encoder_layers) - 1
+    if len(config.model.decoder_channels) != wanted:
+        raise UserError(
+            f"model.decoder_channels has {len(config.model.decoder_channels)} entries, but {config.model.decoder} over "
+            f"{len(config.model.encoder_layers)} encoder layers takes {wanted}"
+        )
 
 
 def save_config(config: Config, path: Path) -> None:

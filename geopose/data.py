@@ -8,8 +8,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from geopose import io
 from geopose.cli import UserError
-from geopose.config import AugmentConfig, Config
+from geopose.config import AugmentConfig, Config, ModelConfig
 from geopose.geometry import Pose
+from geopose.models.zoom import input_zoom
 from geopose.transforms import create_transform, seed_transform
 
 
@@ -20,8 +21,9 @@ class CropDataset(Dataset):
     without end. Nothing depends on workers, ranks or what was drawn before, so a run can stop and go on anywhere.
     """
 
-    def __init__(self, table: pd.DataFrame, cfg: AugmentConfig, seed: int):
+    def __init__(self, table: pd.DataFrame, cfg: AugmentConfig, model_cfg: ModelConfig, seed: int):
         self.table, self.cfg, self.seed = table.reset_index(drop=True), cfg, seed
+        self.crops_px = [cfg.crop_px / input_zoom(model_cfg, float(gsd_m)) for gsd_m in self.table.gsd_m]
         self.transform = create_transform(cfg)
         self.labels = [io.read_vflow(row.vflow, row.agl) for row in self.table.itertuples()]
 
@@ -34,7 +36,7 @@ class CropDataset(Dataset):
         index = np.random.default_rng([self.seed, visit]).permutation(len(self.table))[position]
         row, label = self.table.iloc[index], self.labels[index]
         rng = np.random.default_rng([self.seed, visit, position])
-        window = random_window(rng, io.image_size(row.rgb), self.cfg, row.rgb)
+        window = random_window(rng, io.image_size(row.rgb), self.crops_px[index], self.cfg.crop_jitter, row.rgb)
         seed_transform(self.transform, int(rng.integers(2**31)))
         crop = self.transform(
             image=io.read_rgb(row.rgb, window),
@@ -76,13 +78,15 @@ def make_sample(row, rgb: np.ndarray, agl_m: np.ndarray | None, pose: Pose) -> d
     return sample | {"gsd_m": torch.tensor(pose.gsd_m, dtype=torch.float32), "id": row.id, "city": row.city}
 
 
-def random_window(rng: np.random.Generator, size: tuple[int, int], cfg: AugmentConfig, where: str) -> Window:
-    """A square window at random inside an image of size (height, width), its side about crop_px (see AugmentConfig)."""
+def random_window(rng: np.random.Generator, size: tuple[int, int], crop_px: float, jitter: float, where: str) -> Window:
+    """A square window at random inside an image of size (height, width).
+
+    Its side is drawn from crop_px * [jitter, 1 / jitter], as far as the image allows. where names the image in errors.
+    """
     height, width = size
-    if min(size) < cfg.crop_px:
-        raise UserError(f"{where}: {height}x{width} is smaller than augment.crop_px={cfg.crop_px}; set a smaller crop")
-    side = round(rng.uniform(cfg.crop_px * cfg.crop_jitter, cfg.crop_px / cfg.crop_jitter))
-    side = min(side, height, width)
+    if min(size) < crop_px:
+        raise UserError(f"{where}: {height}x{width} is smaller than a crop of {crop_px:.0f} px; lower augment.crop_px")
+    side = min(round(rng.uniform(crop_px * jitter, crop_px / jitter)), height, width)
     return Window(int(rng.integers(width - side + 1)), int(rng.integers(height - side + 1)), side, side)
 
 
@@ -120,7 +124,7 @@ def create_train_loader(table: pd.DataFrame, config: Config, rank: int = 0, worl
     cfg = config.data
     steps = config.train.steps_per_epoch or max(1, round(len(table) / (cfg.batch_size * world_size)))
     return DataLoader(
-        CropDataset(table, config.augment, config.seed),
+        CropDataset(table, config.augment, config.model, config.seed),
         batch_size=cfg.batch_size,
         sampler=DrawSampler(steps * cfg.batch_size * world_size, rank, world_size),
         num_workers=cfg.workers,

@@ -9,22 +9,25 @@ import torch
 from catalyst import dl
 from catalyst.core.callback import Callback, CallbackOrder, ICriterionCallback
 from catalyst.core.logger import ILogger
+from timm.utils import ModelEmaV3
 from torch import distributed
 
-from geopose.checkpoints import CHECKPOINT_SUFFIX, save_weights, write_manifest
+from geopose.checkpoints import CHECKPOINT_SUFFIX, save_weights
 from geopose.cli import UserError, progress
 from geopose.config import Config, save_config
 from geopose.data import create_train_loader, create_valid_loader, split_fold
 from geopose.devices import autocast, pick_device
 from geopose.geometry import direction_angle, fit_scale
 from geopose.losses import PoseLoss
-from geopose.manifest import describe_environment, fingerprint_data, fingerprint_file
+from geopose.manifest import describe_environment, fingerprint_data
 from geopose.metrics import PoseScores
 from geopose.models.model import count_parameters, create_model
+from geopose.models.zoom import forward_zoomed, input_zoom
+from geopose.runs import fingerprint_file, write_manifest
 from geopose.schedule import Schedule, fixed_boundaries, next_boundary
 
 VALID_METRIC = "r2"
-LOSSES = ("loss", "loss_agl", "loss_mag", "loss_cosine", "loss_direction")
+LOSSES = ("loss", "loss_agl", "loss_mag", "loss_cosine", "loss_direction", "loss_scale")
 
 
 def train(config: Config) -> Path:
@@ -62,7 +65,8 @@ class PoseRunner(dl.Runner):
         return math.ceil(len(self.loaders["train"]) / self.config.train.accumulation_steps)
 
     def get_engine(self):
-        precision = {"fp32": "no"}.get(self.config.train.precision, self.config.train.precision)
+        # Autocast is ours, explicit around each forward; the engine adds the gradient scaler that fp16 needs.
+        precision = "fp16" if self.config.train.precision == "fp16" else "no"
         if self.config.train.gpus > 1:
             backend = "nccl" if self.device.type == "cuda" else "gloo"
             return dl.DistributedDataParallelEngine(
@@ -122,6 +126,8 @@ class PoseRunner(dl.Runner):
             "progress": ProgressCallback(),
             "manifest": ManifestCallback(),
         }
+        if train.ema_decay:
+            callbacks["ema"] = EmaCallback(train.ema_decay, train.accumulation_steps)
         if self.config.optim.schedule == "plateau":
             callbacks["scheduler"] = dl.SchedulerCallback(mode="epoch", loader_key="valid", metric_key=VALID_METRIC)
         else:
@@ -152,13 +158,23 @@ class PoseRunner(dl.Runner):
         super().on_batch_start(runner)
 
     def handle_batch(self, batch):
-        # Validation bypasses the distributed wrapper: ranks may hold unequal numbers of tiles.
-        model = self.model if self.is_train_loader else self.engine.unwrap_model(self.model)
-        image = batch["image"]
         if self.config.train.channels_last:
-            image = image.contiguous(memory_format=torch.channels_last)
+            batch["image"] = batch["image"].contiguous(memory_format=torch.channels_last)
         with autocast(self.device, self.config.train.precision):
-            self.outputs = model(image, batch["gsd_m"])
+            if self.is_train_loader:  # crops come at the resolution the network works at
+                self.outputs = self.model(batch["image"], batch["gsd_m"], batch["city"])
+            else:
+                zoom = input_zoom(self.config.model, float(batch["gsd_m"][0]))
+                model = self.evaluated_model()
+                self.outputs = forward_zoomed(model, batch["image"], batch["gsd_m"], batch["city"], zoom)
+
+    def evaluated_model(self) -> torch.nn.Module:
+        """What is validated and kept: the moving average where there is one.
+
+        Never the distributed wrapper: ranks may hold unequal numbers of tiles.
+        """
+        ema = self.callbacks.get("ema")
+        return ema.average.module if ema else self.engine.unwrap_model(self.model)
 
 
 class LossCallback(ICriterionCallback):
@@ -224,6 +240,22 @@ class OptimizerStepScheduler(dl.SchedulerCallback):
     def on_batch_end(self, runner) -> None:
         if runner.is_train_loader and step_is_due(runner, self.accumulation_steps):
             self.make_batch_step(runner)
+
+
+class EmaCallback(Callback):
+    """An exponential moving average of the weights, updated after every optimizer step."""
+
+    def __init__(self, decay: float, accumulation_steps: int):
+        super().__init__(order=CallbackOrder.Optimizer + 1)
+        self.decay, self.accumulation_steps = decay, accumulation_steps
+
+    def on_experiment_start(self, runner) -> None:
+        # The warm-up lets the average follow fast at first, instead of clinging to the initial weights.
+        self.average = ModelEmaV3(runner.engine.unwrap_model(runner.model), decay=self.decay, use_warmup=True)
+
+    def on_batch_end(self, runner) -> None:
+        if runner.is_train_loader and step_is_due(runner, self.accumulation_steps):
+            self.average.update(runner.engine.unwrap_model(runner.model), step=runner.batch_step)
 
 
 def step_is_due(runner, accumulation_steps: int) -> bool:
@@ -294,7 +326,7 @@ class CheckpointCallback(dl.CheckpointCallback):
 
     def _save(self, runner, obj, logprefix: str) -> str:
         path = Path(f"{logprefix}{CHECKPOINT_SUFFIX}")
-        save_weights(runner.engine.unwrap_model(obj), path)
+        save_weights(runner.evaluated_model(), path)
         return str(path)
 
     def on_epoch_end_best(self, runner) -> None:

@@ -1,22 +1,60 @@
 """The training loss. A NaN target means unknown: it contributes neither to a sum nor to its count."""
 
 import torch
+from pytorch_toolbelt.losses.functional import log_cosh_loss, wing_loss
 from torch import nn
 from torch.nn import functional as F
 
 from geopose.config import LossConfig
-from geopose.geometry import flow_direction, magnitude
+from geopose.geometry import fit_scale, flow_direction, magnitude
+
+R2_FLOOR = 1e-4
+
+# Loss per pixel of (prediction, target, delta), float32 tensors of one shape without NaN.
+PIXEL_LOSSES = {
+    "huber": lambda p, t, delta: F.huber_loss(p, t, reduction="none", delta=delta),
+    "smooth_l1": lambda p, t, delta: F.smooth_l1_loss(p, t, reduction="none", beta=delta),
+    "l1": lambda p, t, delta: F.l1_loss(p, t, reduction="none"),
+    "mse": lambda p, t, delta: F.mse_loss(p, t, reduction="none"),
+    "log_cosh": lambda p, t, delta: torch.vmap(log_cosh_loss)(p.flatten(), t.flatten()).view_as(p),
+    "wing": lambda p, t, delta: wing_loss(p, t, width=delta, reduction="none"),
+}
 
 
-def masked_huber(prediction, target, delta: float):
-    """Mean Huber loss over the known pixels of target; 0, with a gradient of 0, when none is known.
+def dense_loss(kind: str, prediction, target, delta: float, trim: float = 0.0, focal_gamma: float = 0.0):
+    """Mean loss over the known pixels of target; 0, with a gradient of 0, when none is known.
 
-    prediction, target [B,1,H,W], in float32; target may hold NaN. Returns a scalar.
+    prediction, target [B,1,H,W], target may hold NaN; computed in float32. trim leaves out that share of each image's
+    known pixels, the worst ones. focal_gamma > 0 weighs a pixel by tanh(error / delta) ** gamma, so that what is right
+    already counts little. Returns a scalar.
     """
-    known = ~torch.isnan(target)
-    target = torch.where(known, target, prediction.detach())
-    loss = F.huber_loss(prediction.float(), target.float(), reduction="none", delta=delta)
+    prediction, target, known = _fill_unknown(prediction, target)
+    loss = PIXEL_LOSSES[kind](prediction, target, delta)
+    if focal_gamma:
+        loss = loss * torch.tanh((prediction - target).detach().abs() / delta) ** focal_gamma
+    if trim:
+        return _trimmed_mean(loss.flatten(1), known.flatten(1), trim)
     return (loss * known).sum() / known.sum().clamp(min=1)
+
+
+def city_r2_loss(prediction, target, cities: list[str]):
+    """1 - R2 over the known pixels of each city's images in the batch, averaged over the cities.
+
+    prediction, target [B,1,H,W]; cities: one name per image. Returns a scalar.
+    Source: the first-place solution of the Overhead Geopose Challenge.
+    """
+    prediction, target, known = _fill_unknown(prediction, target)
+    losses = []
+    for city in sorted(set(cities)):
+        rows = [index for index, name in enumerate(cities) if name == city]
+        p, t, k = prediction[rows], target[rows], known[rows]
+        count = k.sum().clamp(min=1)
+        mean = (t * k).sum() / count
+        # Per pixel, so that sums of squares over large batches stay in range.
+        error = ((p - t).square() * k).sum() / count
+        spread = ((t - mean).square() * k).sum() / count
+        losses.append(error / (spread + R2_FLOOR))
+    return torch.stack(losses).mean()
 
 
 def direction_cosine(direction, target):
@@ -24,12 +62,17 @@ def direction_cosine(direction, target):
     return (1 - F.cosine_similarity(direction.float(), target.float(), dim=-1)).mean()
 
 
-class PoseLoss(nn.Module):
-    """Weighted sum of Huber on height and magnitude, 1 - cosine and squared error on direction.
+def log_scale(agl_m):
+    """sign(h) log(1 + |h|): compresses tall heights, is linear near 0 and defined for negative predictions."""
+    return torch.sign(agl_m) * torch.log1p(agl_m.abs())
 
-    forward(outputs of PoseModel, batch with agl_m [B,1,H,W], scale_px_per_m [B], angle_rad [B]) returns
-    {"loss": scalar, "loss_agl", "loss_mag", "loss_cosine", "loss_direction"}; the parts are unweighted.
-    Source: second-place write-up of the Overhead Geopose Challenge.
+
+class PoseLoss(nn.Module):
+    """Weighted sum of dense losses on height and magnitude, and losses on direction and, optionally, scale.
+
+    forward(outputs of PoseModel, batch with agl_m [B,1,H,W], scale_px_per_m [B], angle_rad [B], city) returns
+    {"loss": scalar, "loss_agl", "loss_mag", "loss_cosine", "loss_direction", "loss_scale"}; the parts are unweighted.
+    Source of the default: second-place write-up of the Overhead Geopose Challenge.
     """
 
     def __init__(self, cfg: LossConfig):
@@ -38,14 +81,44 @@ class PoseLoss(nn.Module):
 
     def forward(self, outputs, batch):
         cfg = self.cfg
+        agl_m, target_agl_m = outputs["agl_m"].float(), batch["agl_m"].float()
+        target_mag_px = magnitude(target_agl_m, batch["scale_px_per_m"][:, None])
         target_direction = flow_direction(batch["angle_rad"])
-        target_mag_px = magnitude(batch["agl_m"], batch["scale_px_per_m"][:, None])
+        compared = (log_scale(agl_m), log_scale(target_agl_m)) if cfg.log_height else (agl_m, target_agl_m)
         parts = {
-            "loss_agl": masked_huber(outputs["agl_m"], batch["agl_m"], cfg.agl_delta_m),
-            "loss_mag": masked_huber(outputs["mag_px"], target_mag_px, cfg.mag_delta_px),
+            "loss_agl": self.dense(cfg.agl, *compared, cfg.agl_delta_m, batch),
+            "loss_mag": self.dense(cfg.mag, outputs["mag_px"].float(), target_mag_px, cfg.mag_delta_px, batch),
             "loss_cosine": direction_cosine(outputs["direction"], target_direction),
             "loss_direction": F.mse_loss(outputs["direction"].float(), target_direction.float()),
+            "loss_scale": self.scale(outputs, batch),
         }
-        weights = (cfg.agl_weight, cfg.mag_weight, cfg.cosine_weight, cfg.direction_mse_weight)
+        weights = (cfg.agl_weight, cfg.mag_weight, cfg.cosine_weight, cfg.direction_mse_weight, cfg.scale_weight)
         total = sum(weight * part for weight, part in zip(weights, parts.values(), strict=True))
         return {"loss": total, **parts}
+
+    def dense(self, kind: str, prediction, target, delta: float, batch):
+        """One plane's loss of the configured kind."""
+        if kind == "r2":
+            return city_r2_loss(prediction, target, batch["city"])
+        return dense_loss(kind, prediction, target, delta, self.cfg.trim, self.cfg.focal_gamma)
+
+    def scale(self, outputs, batch):
+        """Squared error of the least-squares scale; 0 without a gradient where it has no weight."""
+        if not self.cfg.scale_weight:
+            return outputs["agl_m"].new_zeros(())
+        return F.mse_loss(fit_scale(outputs["mag_px"], outputs["agl_m"])[:, 0], batch["scale_px_per_m"].float())
+
+
+def _fill_unknown(prediction, target):
+    """float32 prediction, target with its unknown pixels replaced by the prediction's own values, and the mask."""
+    prediction, target = prediction.float(), target.float()
+    known = ~torch.isnan(target)
+    return prediction, torch.where(known, target, prediction.detach()), known
+
+
+def _trimmed_mean(loss, known, trim: float):
+    """Mean of loss [B,N] over known [B,N] without the largest share `trim` of each row's known values."""
+    ranked = torch.where(known, loss, torch.inf).sort(dim=1).values
+    keep = known.sum(1) - (known.sum(1) * trim).floor().long()
+    kept = torch.arange(loss.shape[1], device=loss.device) < keep[:, None]
+    return torch.where(kept, ranked, 0.0).sum() / keep.sum().clamp(min=1)

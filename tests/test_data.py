@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 
 from geopose import io
 from geopose.cli import UserError
-from geopose.config import AugmentConfig, load_config
+from geopose.config import AugmentConfig, ModelConfig, load_config
 from geopose.data import (
     CropDataset,
     DrawSampler,
@@ -29,7 +29,7 @@ def table(competition):
 
 @pytest.fixture
 def crops(table):
-    return CropDataset(table, AugmentConfig(level="light", crop_px=16), seed=1)
+    return CropDataset(table, AugmentConfig(level="light", crop_px=16), ModelConfig(), seed=1)
 
 
 def test_a_sample_holds_the_tile(table):
@@ -87,8 +87,8 @@ def test_ranks_share_an_epoch_without_overlap():
 
 
 def test_windows_are_square_inside_and_of_the_jittered_size():
-    rng, cfg = np.random.default_rng(0), AugmentConfig(crop_px=16, crop_jitter=0.8)
-    windows = [random_window(rng, (30, 21), cfg, "tile") for _ in range(500)]
+    rng = np.random.default_rng(0)
+    windows = [random_window(rng, (30, 21), 16, 0.8, "tile") for _ in range(500)]
     assert all(w.width == w.height for w in windows)
     assert {w.width for w in windows} == set(range(13, 21))
     assert min(w.col_off for w in windows) == min(w.row_off for w in windows) == 0
@@ -97,8 +97,8 @@ def test_windows_are_square_inside_and_of_the_jittered_size():
 
 
 def test_a_crop_larger_than_the_tile_is_refused(table):
-    with pytest.raises(UserError, match=r"24x32 is smaller than augment.crop_px=64"):
-        CropDataset(table, AugmentConfig(crop_px=64), seed=1)[0]
+    with pytest.raises(UserError, match=r"24x32 is smaller than a crop of 64 px; lower augment.crop_px"):
+        CropDataset(table, AugmentConfig(crop_px=64), ModelConfig(), seed=1)[0]
 
 
 def test_crops_keep_the_laws(crops):
@@ -110,6 +110,18 @@ def test_crops_keep_the_laws(crops):
         assert float(sample["scale_px_per_m"] * sample["gsd_m"]) == pytest.approx(label.scale_px_per_m * 0.35, rel=1e-5)
         assert sample["image"].shape == (3, 16, 16)
         assert sample["agl_m"].shape == (1, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("cfg", "zoom"), [(ModelConfig(input_zoom=2.0), 2.0), (ModelConfig(reference_gsd_m=0.175), 2.0)]
+)
+def test_crops_come_at_the_resolution_the_network_works_at(table, cfg, zoom):
+    """A network that sees the image enlarged twofold gets crops of half the side, at half the gsd."""
+    sample = CropDataset(table, AugmentConfig(level="none", crop_px=16, crop_jitter=1.0), cfg, seed=1)[0]
+    row = table[table.id == sample["id"]].iloc[0]
+    assert sample["image"].shape == (3, 16, 16)
+    assert float(sample["gsd_m"]) == pytest.approx(0.35 / zoom)
+    assert float(sample["scale_px_per_m"]) == pytest.approx(io.read_vflow(row.vflow, row.agl).scale_px_per_m * zoom)
 
 
 def write_folds(root, ids, folds):

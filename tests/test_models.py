@@ -6,8 +6,10 @@ import torch
 from geopose.checkpoints import load_weights, save_weights
 from geopose.cli import UserError
 from geopose.config import ModelConfig
+from geopose.models.heads import AttentionDirectionHead
 from geopose.models.model import count_parameters, create_model
 
+CITIES = ["ARG", "JAX"]
 SMALL = {"decoder_channels": [8, 8, 16, 16], "head_channels": 8}
 
 
@@ -24,7 +26,7 @@ def random_image(*size):
 @pytest.mark.parametrize("size", [(64, 64), (96, 64), (65, 97), (33, 31)])
 def test_any_input_size_comes_back_at_stride_one(model, size):
     with torch.inference_mode():
-        outputs = model(random_image(2, 3, *size), torch.tensor([0.3, 0.5]))
+        outputs = model(random_image(2, 3, *size), torch.tensor([0.3, 0.5]), CITIES)
     assert outputs["agl_m"].shape == outputs["mag_px"].shape == (2, 1, *size)
     assert outputs["direction"].shape == (2, 2)
     assert all(value.dtype == torch.float32 for value in outputs.values())
@@ -35,7 +37,7 @@ def test_padding_inside_does_not_shift_the_answer(model):
     image = random_image(1, 3, 64, 64)
     gsd_m = torch.tensor([0.4])
     with torch.inference_mode():
-        whole, cut = model(image, gsd_m)["agl_m"], model(image[..., :63], gsd_m)["agl_m"]
+        whole, cut = model(image, gsd_m, CITIES[:1])["agl_m"], model(image[..., :63], gsd_m, CITIES[:1])["agl_m"]
     here = (whole[..., :56] - cut[..., :56]).abs().mean()
     shifted = (whole[..., 1:57] - cut[..., :56]).abs().mean()
     assert here < 0.5 * shifted
@@ -44,7 +46,7 @@ def test_padding_inside_does_not_shift_the_answer(model):
 def test_gsd_reaches_the_height_head_alone(model):
     image = random_image(1, 3, 64, 64)
     with torch.inference_mode():
-        a, b = (model(image, torch.tensor([gsd])) for gsd in (0.3, 0.6))
+        a, b = (model(image, torch.tensor([gsd]), CITIES[:1]) for gsd in (0.3, 0.6))
     assert not torch.equal(a["agl_m"], b["agl_m"])
     assert torch.equal(a["mag_px"], b["mag_px"])
     assert torch.equal(a["direction"], b["direction"])
@@ -52,7 +54,7 @@ def test_gsd_reaches_the_height_head_alone(model):
 
 def test_gradients_reach_every_parameter():
     model = create_model(ModelConfig(**SMALL)).train()
-    outputs = model(random_image(2, 3, 64, 64), torch.tensor([0.3, 0.5]))
+    outputs = model(random_image(2, 3, 64, 64), torch.tensor([0.3, 0.5]), CITIES)
     sum(value.square().mean() for value in outputs.values()).backward()
     without = [name for name, p in model.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
     assert not without
@@ -61,9 +63,9 @@ def test_gradients_reach_every_parameter():
 def test_bf16_autocast_agrees_with_fp32(model):
     image, gsd_m = random_image(1, 3, 64, 64), torch.tensor([0.4])
     with torch.inference_mode():
-        exact = model(image, gsd_m)
+        exact = model(image, gsd_m, CITIES[:1])
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            half = model(image, gsd_m)
+            half = model(image, gsd_m, CITIES[:1])
     for key, value in exact.items():
         assert half[key].dtype == torch.float32
         assert (half[key] - value).abs().max() < 0.05 * value.abs().max() + 0.05
@@ -75,14 +77,65 @@ def test_bf16_autocast_agrees_with_fp32(model):
         {"decoder_block": "residual", "upsample": "residual_deconv"},
         {"encoder_layers": [1, 2, 3, 4], "decoder_channels": [8, 8, 16]},
         {"encoder": "resnet18", "encoder_weights": "none"},
+        {"decoder": "fpn", "decoder_channels": [16]},
+        {"direction_head": "attention"},
+        {"gsd_plane": False, "cities": ["ARG", "OMA"]},
     ],
 )
 def test_variants_build_and_train(changes):
     model = create_model(ModelConfig(**{**SMALL, **changes}))
-    outputs = model(random_image(2, 3, 64, 64), torch.tensor([0.3, 0.5]))
+    outputs = model(random_image(2, 3, 64, 64), torch.tensor([0.3, 0.5]), CITIES)
     sum(value.mean() for value in outputs.values()).backward()
     assert outputs["agl_m"].shape == (2, 1, 64, 64)
     assert count_parameters(model) > 1e5
+
+
+def test_swin_answers_at_any_size():
+    """Its maps are [B,H,W,C] inside, and its windows do not divide most images."""
+    cfg = ModelConfig(
+        encoder="swin_tiny_patch4_window7_224",
+        encoder_weights="none",
+        encoder_layers=[0, 1, 2, 3],
+        decoder_channels=[8, 8, 8],
+        head_channels=8,
+    )
+    with torch.inference_mode():
+        outputs = create_model(cfg).eval()(random_image(1, 3, 70, 100), torch.tensor([0.4]), CITIES[:1])
+    assert outputs["agl_m"].shape == (1, 1, 70, 100)
+
+
+def test_the_city_reaches_the_height_head_alone_and_unknown_cities_share_a_slot():
+    torch.manual_seed(0)
+    model = create_model(ModelConfig(**SMALL, cities=["ARG", "OMA"])).eval()
+    image, gsd_m = random_image(1, 3, 64, 64), torch.tensor([0.4])
+    with torch.inference_mode():
+        arg, oma, sea, bos = (model(image, gsd_m, [city]) for city in ("ARG", "OMA", "SEA", "BOS"))
+    assert not torch.equal(arg["agl_m"], oma["agl_m"])
+    assert not torch.equal(arg["agl_m"], sea["agl_m"])
+    assert torch.equal(sea["agl_m"], bos["agl_m"])
+    assert torch.equal(arg["mag_px"], oma["mag_px"])
+
+
+def test_the_unknown_slot_is_trained():
+    model = create_model(ModelConfig(**SMALL, cities=["ARG"], city_dropout=0.5)).train()
+    features, gsd_m = torch.zeros(400, 8, 2, 2), torch.full((400,), 0.4)
+    _, planes = model.condition_planes(features, gsd_m, ["ARG"] * 400)
+    assert 0.4 < planes[:, 1, 0, 0].mean() < 0.6
+    assert (planes.sum(1) == 1).all()
+
+
+@pytest.mark.parametrize("detach", [True, False])
+def test_attention_looks_where_the_height_changes(detach):
+    head = AttentionDirectionHead(4, "silu", detach)
+    features = torch.randn(1, 4, 16, 16)
+    agl_m = torch.zeros(1, 1, 64, 64)
+    agl_m[..., 32:] = 500.0  # a wall in column 31, the last of the features' column 7
+    agl_m.requires_grad_()
+    direction = head(features, agl_m)
+    along_wall = head.dense(features)[0, :, :, 7].mean(-1)
+    torch.testing.assert_close(direction[0], along_wall, atol=1e-4, rtol=1e-4)
+    direction.sum().backward()
+    assert (agl_m.grad is None) == detach
 
 
 def test_packaged_weights_are_the_imagenet_ones():

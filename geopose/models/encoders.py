@@ -44,8 +44,10 @@ def create_encoder(cfg: ModelConfig, load_weights: bool = True) -> Encoder:
             near = timm.list_models(f"*{cfg.encoder.split('_')[-1]}*")[:5]
             names = ", ".join([*near, *TOOLBELT_ENCODERS])
             raise UserError(f"model.encoder={cfg.encoder} is unknown; there are timm's names and {names}")
-        backbone = timm.create_model(cfg.encoder, pretrained=weights == "download", features_only=True)
-        network = toolbelt.GenericTimmEncoder(backbone, layers=list(cfg.encoder_layers))
+        # Swin insists on one image size unless told not to.
+        options = {"strict_img_size": False} if cfg.encoder.startswith("swin") else {}
+        backbone = timm.create_model(cfg.encoder, pretrained=weights == "download", features_only=True, **options)
+        network = toolbelt.GenericTimmEncoder(channels_first(backbone), layers=list(cfg.encoder_layers))
         mean, std = backbone.pretrained_cfg["mean"], backbone.pretrained_cfg["std"]
     if weights == "packaged":
         if cfg.encoder != "tf_efficientnet_lite0":
@@ -57,6 +59,22 @@ def create_encoder(cfg: ModelConfig, load_weights: bool = True) -> Encoder:
     elif weights not in ("none", "download"):
         load_state_file(network, weights)
     return Encoder(network, mean, std)
+
+
+class ChannelsFirst(nn.Module):
+    """A timm feature network whose maps are [B,H,W,C], with them as [B,C,H,W]."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network, self.feature_info = network, network.feature_info
+
+    def forward(self, image):
+        return [feature_map.permute(0, 3, 1, 2).contiguous() for feature_map in self.network(image)]
+
+
+def channels_first(backbone: nn.Module) -> nn.Module:
+    """The network itself, or a wrapper when its maps come as [B,H,W,C] (Swin's do)."""
+    return ChannelsFirst(backbone) if getattr(backbone, "output_fmt", "NCHW") == "NHWC" else backbone
 
 
 def load_state_file(network: nn.Module, path: str) -> None:

@@ -44,7 +44,7 @@ class DenseHead(nn.Module):
             return self.output(hidden.float())
 
 
-class DirectionHead(nn.Module):
+class PooledDirectionHead(nn.Module):
     """Last encoder map [B,C,h,w] to the flow direction [B,2] (dx, dy), raw: the loss pulls it to length 1."""
 
     def __init__(self, in_channels: int, activation: str, dropout: float):
@@ -60,3 +60,29 @@ class DirectionHead(nn.Module):
 
     def forward(self, features):
         return self.layers(features).float()
+
+
+class AttentionDirectionHead(nn.Module):
+    """A direction per pixel, pooled where the predicted height changes most: lean shows at walls, not on lawns.
+
+    forward(decoder features [B,C,h,w], agl_m [B,1,H,W]) returns [B,2]. The weights are a softmax over the absolute
+    spatial gradient of the height, in float32; detach keeps the direction's loss from shaping the height.
+    Source: an idea of the second-place write-up.
+    """
+
+    def __init__(self, in_channels: int, activation: str, detach: bool):
+        super().__init__()
+        self.detach = detach
+        self.dense = nn.Sequential(
+            nn.Conv2d(in_channels, in_channels, 3, padding=1),
+            instantiate_activation_block(activation, inplace=True),
+            nn.Conv2d(in_channels, 2, 1),
+        )
+
+    def forward(self, features, agl_m):
+        direction = self.dense(features).float().flatten(2)
+        agl_m = (agl_m.detach() if self.detach else agl_m).float()
+        steep = nn.functional.pad((agl_m[..., 1:] - agl_m[..., :-1]).abs(), (0, 1))
+        steep = steep + nn.functional.pad((agl_m[..., 1:, :] - agl_m[..., :-1, :]).abs(), (0, 0, 0, 1))
+        steep = nn.functional.adaptive_avg_pool2d(steep, features.shape[-2:]).flatten(2)
+        return (direction * steep.softmax(-1)).sum(-1)

@@ -1,16 +1,16 @@
-"""The network: encoder, U-Net decoder, three heads."""
+"""The network: encoder, decoder, way to stride 1, three heads."""
 
 import math
 
 import torch
 from pytorch_toolbelt.inference.functional import pad_tensor_to_size
-from pytorch_toolbelt.modules import UnetBlock, UNetDecoder, UnetResidualBlock
+from pytorch_toolbelt.modules import FPNDecoder, UnetBlock, UNetDecoder, UnetResidualBlock
 from pytorch_toolbelt.modules.interfaces import FeatureMapsSpecification
 from torch import nn
 
 from geopose.config import ModelConfig
 from geopose.models.encoders import Encoder, create_encoder
-from geopose.models.heads import DenseHead, DirectionHead, GradualUpsample
+from geopose.models.heads import AttentionDirectionHead, DenseHead, GradualUpsample, PooledDirectionHead
 
 UNET_BLOCKS = {"plain": UnetBlock, "residual": UnetResidualBlock}
 
@@ -18,39 +18,66 @@ UNET_BLOCKS = {"plain": UnetBlock, "residual": UnetResidualBlock}
 class PoseModel(nn.Module):
     """Geocentric pose of images of any size: pads to the encoder's coarsest stride inside and crops back.
 
-    forward(image uint8 or float [B,3,H,W] in 0..255, gsd_m [B]) returns
+    forward(image uint8 or float [B,3,H,W] in 0..255, gsd_m [B], city: B names) returns
     {"agl_m": [B,1,H,W] metres, "mag_px": [B,1,H,W] px, "direction": [B,2] (dx, dy), not normalised}, all float32.
     The scale is no head: geometry.fit_scale(mag_px, agl_m) gives it.
     """
 
     def __init__(self, encoder: Encoder, cfg: ModelConfig):
         super().__init__()
-        self.encoder = encoder
-        self.decoder = UNetDecoder(
-            FeatureMapsSpecification(encoder.channels, encoder.strides),
-            out_channels=tuple(cfg.decoder_channels),
-            block_type=UNET_BLOCKS[cfg.decoder_block],
-            upsample_block=cfg.upsample,
-            activation=cfg.activation,
-        )
-        self.upsample = GradualUpsample(cfg.decoder_channels[0], cfg.head_channels, encoder.strides[0], cfg.activation)
+        self.cfg, self.encoder = cfg, encoder
+        self.decoder = create_decoder(encoder, cfg)
+        finest = self.decoder.get_output_spec().channels[0]
+        self.upsample = GradualUpsample(finest, cfg.head_channels, encoder.strides[0], cfg.activation)
         width = self.upsample.out_channels
-        self.agl_head = DenseHead(width + 1, cfg.head_channels, cfg.activation)  # one plane more: gsd
+        conditions = cfg.gsd_plane + (len(cfg.cities) + 1 if cfg.cities else 0)
+        self.agl_head = DenseHead(width + conditions, cfg.head_channels, cfg.activation)
         self.mag_head = DenseHead(width, cfg.head_channels, cfg.activation)
-        self.direction_head = DirectionHead(encoder.channels[-1], cfg.activation, cfg.direction_dropout)
+        if cfg.direction_head == "attention":
+            self.direction_head = AttentionDirectionHead(finest, cfg.activation, cfg.attention_detach)
+        else:
+            self.direction_head = PooledDirectionHead(encoder.channels[-1], cfg.activation, cfg.direction_dropout)
 
-    def forward(self, image, gsd_m):
+    def forward(self, image, gsd_m, city: list[str]):
         coarsest = self.encoder.strides[-1]
         padded_size = tuple(math.ceil(side / coarsest) * coarsest for side in image.shape[-2:])
         image, inside = pad_tensor_to_size(image.float(), padded_size, mode="replicate")
+        inside = tuple(inside)
         maps = self.encoder(image)
-        features = self.upsample(self.decoder(maps)[0])
-        gsd_plane = gsd_m.to(features.dtype).view(-1, 1, 1, 1).expand(-1, 1, *features.shape[-2:])
-        return {
-            "agl_m": self.agl_head(torch.cat([features, gsd_plane], dim=1))[tuple(inside)],
-            "mag_px": self.mag_head(features)[tuple(inside)],
-            "direction": self.direction_head(maps[-1]),
-        }
+        decoded = self.decoder(maps)[0]
+        features = self.upsample(decoded)
+        agl_m = self.agl_head(torch.cat([features, *self.condition_planes(features, gsd_m, city)], dim=1))
+        if self.cfg.direction_head == "attention":
+            direction = self.direction_head(decoded, agl_m)
+        else:
+            direction = self.direction_head(maps[-1])
+        return {"agl_m": agl_m[inside], "mag_px": self.mag_head(features)[inside], "direction": direction}
+
+    def condition_planes(self, features, gsd_m, city: list[str]) -> list:
+        """What the height head is told, as planes [B,C,H,W]: gsd in metres, the city as one-hot."""
+        planes = [gsd_m.to(features).view(-1, 1)] if self.cfg.gsd_plane else []
+        if self.cfg.cities:
+            known = {name: index for index, name in enumerate(self.cfg.cities)}
+            index = torch.tensor([known.get(name, len(known)) for name in city], device=features.device)
+            if self.training:
+                withheld = torch.rand(index.shape, device=index.device) < self.cfg.city_dropout
+                index = torch.where(withheld, len(known), index)
+            planes.append(nn.functional.one_hot(index, len(known) + 1).to(features))
+        return [plane[:, :, None, None].expand(-1, -1, *features.shape[-2:]) for plane in planes]
+
+
+def create_decoder(encoder: Encoder, cfg: ModelConfig) -> nn.Module:
+    """The decoder that cfg names, over all the encoder's maps."""
+    spec = FeatureMapsSpecification(encoder.channels, encoder.strides)
+    if cfg.decoder == "fpn":
+        return FPNDecoder(spec, out_channels=cfg.decoder_channels[0])
+    return UNetDecoder(
+        spec,
+        out_channels=tuple(cfg.decoder_channels),
+        block_type=UNET_BLOCKS[cfg.decoder_block],
+        upsample_block=cfg.upsample,
+        activation=cfg.activation,
+    )
 
 
 def create_model(cfg: ModelConfig, load_weights: bool = True) -> PoseModel:

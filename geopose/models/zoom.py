@@ -1,0 +1,29 @@
+"""Running a network at another resolution than the image's: fixed zoom, reference gsd, multi-scale views."""
+
+from torch.nn import functional as F
+
+from geopose.config import ModelConfig
+
+
+def input_zoom(cfg: ModelConfig, gsd_m: float) -> float:
+    """How much an image of this gsd is enlarged before the network sees it."""
+    return cfg.input_zoom * (gsd_m / cfg.reference_gsd_m if cfg.reference_gsd_m else 1.0)
+
+
+def forward_zoomed(model, image, gsd_m, city: list[str], zoom: float) -> dict:
+    """Outputs of a PoseModel that saw the image enlarged by zoom, in the image's own frame.
+
+    image [B,3,H,W], gsd_m [B], city: B names. By the law of zoom the network sees gsd / zoom; heights and direction
+    stay, magnitudes come back divided by zoom. Returns what PoseModel.forward does.
+    """
+    height, width = image.shape[-2:]
+    size = (max(1, round(height * zoom)), max(1, round(width * zoom)))
+    if size == (height, width):
+        return model(image, gsd_m, city)
+    enlarged = F.interpolate(image.float(), size=size, mode="bilinear", align_corners=False, antialias=zoom < 1)
+    outputs = model(enlarged, gsd_m / zoom, city)
+    agl_m, mag_px = (
+        F.interpolate(outputs[key].float(), size=(height, width), mode="bilinear", align_corners=False)
+        for key in ("agl_m", "mag_px")
+    )
+    return outputs | {"agl_m": agl_m, "mag_px": mag_px / zoom}
