@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from geopose.checkpoints import read_manifest, run_config
 from geopose.cli import Parser, UserError, run_command
 from geopose.config import load_config
+from geopose.runs import is_finished, read_manifest, run_config
 
 
 def main() -> int:
@@ -15,7 +15,7 @@ def main() -> int:
 
     config = load_config(args.config, args.overrides)
     run_dir = Path(config.run.dir)
-    if (run_dir / "manifest.json").exists():
+    if is_finished(run_dir):
         if run_config(run_dir) != config:
             raise UserError(f"{run_dir} holds a finished run with other settings; remove it or give run.dir=DIR")
         best = read_manifest(run_dir)["checkpoints"][0]["r2"]

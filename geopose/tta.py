@@ -1,10 +1,12 @@
-"""Test-time augmentation over symmetries of the square: the image by array operations, the direction by its law."""
+"""Test-time augmentation: views of an image under symmetries of the square and zooms, and how their answers join."""
+
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 
-from geopose.cli import UserError
 from geopose.geometry import D4_MATRICES, apply_d4, d4_inverse, fit_scale, transform_direction
+from geopose.models.zoom import forward_zoomed, input_zoom
 
 VIEWS = {
     "none": ("e",),
@@ -14,48 +16,71 @@ VIEWS = {
 }
 
 
-def views_of(name: str) -> tuple[str, ...]:
-    """D4 elements of a named set of views."""
-    if name not in VIEWS:
-        raise UserError(f"--tta {name} is unknown; there are {', '.join(VIEWS)}")
-    return VIEWS[name]
+def predict_view(model: nn.Module, batch: dict, view: str = "e", zoom: float = 1.0) -> dict:
+    """One view's prediction in the image's own frame, float32.
 
-
-def predict_view(model: nn.Module, image, gsd_m, view: str) -> dict:
-    """One view's prediction, turned back to the image's own frame.
-
-    image [B,3,H,W], gsd_m [B]. Returns float32 agl_m and mag_px [B,1,H,W], direction [B,2] of length 1 and
-    scale_px_per_m [B], fitted to this view's magnitude and height. Scale and gsd are the same in every view.
+    batch: image [B,3,H,W], gsd_m [B], city (B names); all of one gsd where the model resamples to a reference gsd.
+    Returns agl_m [B,1,H,W] metres, direction [B,2] of length 1 and scale_px_per_m [B], fitted to the view's own
+    magnitude and height. A turned view's direction turns back by the law of its matrix; its scale needs no change. A
+    view enlarged by zoom has its magnitudes, and so its scale, divided by zoom.
     """
-    outputs = model(apply_d4(image, view).contiguous(), gsd_m)
+    image = apply_d4(batch["image"], view).contiguous(memory_format=torch.channels_last)
+    zoom = zoom * input_zoom(model.cfg, float(batch["gsd_m"][0]))
+    outputs = forward_zoomed(model, image, batch["gsd_m"], batch["city"], zoom)
     back = d4_inverse(view)
     agl_m, mag_px = (apply_d4(outputs[key].float(), back) for key in ("agl_m", "mag_px"))
-    direction = transform_direction(outputs["direction"].float(), D4_MATRICES[back])
     return {
         "agl_m": agl_m,
-        "mag_px": mag_px,
-        "direction": nn.functional.normalize(direction, dim=-1),
+        "direction": nn.functional.normalize(
+            transform_direction(outputs["direction"].float(), D4_MATRICES[back]), dim=-1
+        ),
         "scale_px_per_m": fit_scale(mag_px, agl_m)[:, 0],
     }
 
 
-class PoseMean:
-    """Running mean of predictions of one batch: heights and scales averaged, unit directions summed."""
+@dataclass
+class Blend:
+    """Predictions of one batch joined: heights and scales averaged, directions of length 1 summed and normalised.
 
-    def __init__(self):
-        self.count = 0
-        self.sums: dict[str, torch.Tensor] = {}
+    combine="median" takes the weighted median of the heights instead; it alone has to hold every prediction.
+    """
 
-    def add(self, prediction: dict) -> None:
-        """Take in one prediction of predict_view."""
-        self.count += 1
-        for key in ("agl_m", "direction", "scale_px_per_m"):
+    combine: str = "mean"
+    weight: float = 0.0
+    sums: dict[str, torch.Tensor] = field(default_factory=dict)
+    heights: list[torch.Tensor] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
+
+    def add(self, prediction: dict, weight: float = 1.0) -> None:
+        """Take in one prediction of predict_view with a positive weight."""
+        self.weight += weight
+        summed = ("direction", "scale_px_per_m")
+        if self.combine == "median":
+            self.heights.append(prediction["agl_m"])
+            self.weights.append(weight)
+        else:
+            summed = ("agl_m", *summed)
+        for key in summed:
             if key in self.sums:
-                self.sums[key] += prediction[key]
+                self.sums[key].add_(prediction[key], alpha=weight)
             else:
-                self.sums[key] = prediction[key].clone()
+                self.sums[key] = prediction[key] * weight
 
     def compute(self) -> dict:
-        """The mean: agl_m [B,1,H,W], scale_px_per_m [B], direction [B,2] of length 1."""
-        mean = {key: total / self.count for key, total in self.sums.items()}
-        return mean | {"direction": nn.functional.normalize(mean["direction"], dim=-1)}
+        """agl_m [B,1,H,W], scale_px_per_m [B], direction [B,2] of length 1."""
+        agl_m = self.sums["agl_m"] / self.weight if self.combine == "mean" else self._median_height()
+        return {
+            "agl_m": agl_m,
+            "scale_px_per_m": self.sums["scale_px_per_m"] / self.weight,
+            "direction": nn.functional.normalize(self.sums["direction"], dim=-1),
+        }
+
+    def _median_height(self):
+        """The middle of the sorted heights, each counted by its weight; the mean of two that share the middle."""
+        heights, order = torch.stack(self.heights).sort(dim=0)
+        weights = torch.tensor(self.weights, device=heights.device)[order]
+        passed, half = weights.cumsum(0), self.weight / 2
+        # The first to pass half the weight from either end; they differ when the half falls between two heights.
+        lower = (passed < half - 1e-6 * self.weight).sum(0, keepdim=True)
+        upper = (passed <= half + 1e-6 * self.weight).sum(0, keepdim=True).clamp(max=len(heights) - 1)
+        return ((heights.gather(0, lower) + heights.gather(0, upper)) / 2)[0]

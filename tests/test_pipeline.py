@@ -10,8 +10,10 @@ import torch
 from helpers import assert_user_error, run, write_competition
 
 from geopose import io
-from geopose.checkpoints import checkpoint_paths, read_manifest
+from geopose.calibration import Calibration
+from geopose.config import BlendConfig
 from geopose.inference import Ensemble
+from geopose.runs import checkpoint_paths, read_manifest
 
 CONFIG = "configs/lite0_synthetic.yaml"
 TINY = [
@@ -86,7 +88,8 @@ def test_a_run_folder_holds_all_it_should(job):
 def test_the_tarball_holds_what_the_model_predicts(job):
     """What evaluate reads back equals the model's own heights to half a centimetre, its pose to rounding."""
     table = io.read_test_table(job / "data")
-    predictions = list(Ensemble([job / "runs" / "fold0"], "d4", torch.device("cpu"), "fp32").predict_tiles(table))
+    ensemble = Ensemble([job / "runs" / "fold0"], BlendConfig(tta="d4"), torch.device("cpu"), Calibration())
+    predictions = list(ensemble.predict_tiles(table))
     assert [p.tile_id for p in predictions] == table.id.tolist()
     with tarfile.open(job / "submission.tar.gz") as tar:
         tar.extractall(job / "unpacked", filter="data")
@@ -95,7 +98,7 @@ def test_the_tarball_holds_what_the_model_predicts(job):
         assert np.abs(stored_m - np.maximum(p.agl_m, 0)).max() <= 0.005 + 1e-6
         agl_path = job / "unpacked" / io.agl_name(p.tile_id)
         label = io.read_vflow(job / "unpacked" / io.vflow_name(p.tile_id), agl_path)
-        assert label.scale_px_per_m == pytest.approx(p.scale_px_per_m, rel=1e-6)
+        assert label.scale_px_per_m == pytest.approx(max(p.scale_px_per_m, 0), rel=1e-6)  # no scale is below 0
         assert label.angle_rad == pytest.approx(p.angle_rad, abs=1e-6)
 
 
@@ -121,12 +124,49 @@ def test_the_same_seed_trains_and_predicts_the_same_bytes(job):
     assert (job / "again.tar.gz").read_bytes() == (job / "submission.tar.gz").read_bytes()
 
 
-def test_many_runs_blend(job):
-    ok(predict(job / "data", job / "runs" / "fold0", job / "none.tar.gz", "--tta", "none"))
-    ok(train(job / "data", job / "folds.csv", job / "runs" / "other", "data.fold=1", "train.precision=bf16"))
-    runs = [job / "runs" / "fold0", job / "runs" / "other"]
-    blend = run("predict.py", "--data", job / "data", "--runs", *runs, "--out", job / "blend.tar.gz", "--tta", "flips")
-    assert "2 checkpoints x 3 views" in ok(blend)
+@pytest.fixture(scope="module")
+def other_fold(job):
+    """A second run on the other fold, in bf16 with a moving average of its weights."""
+    run_dir = job / "runs" / "fold1"
+    overrides = ["data.fold=1", "train.precision=bf16", "train.ema_decay=0.9", "train.epochs=2"]
+    ok(train(job / "data", job / "folds.csv", run_dir, *overrides))
+    return run_dir
+
+
+def test_many_runs_blend(job, other_fold):
+    runs = [job / "runs" / "fold0", other_fold]
+    flags = ["--tta", "flips", "--zooms", 0.8, 1, "--combine", "median", "--run-weights", 1, 2, "--average-weights"]
+    blend = run("predict.py", "--data", job / "data", "--runs", *runs, "--out", job / "blend.tar.gz", *flags)
+    assert "2 models x 6 views" in ok(blend)
+    wrong = run("predict.py", "--data", job / "data", "--runs", *runs, "--out", job / "x.tar.gz", "--run-weights", 1)
+    assert_user_error(wrong, "--run-weights", "1 weights for 2 runs")
+
+
+def test_out_of_fold_predictions_cover_the_training_half(job, other_fold):
+    data, runs, out = job / "data", [job / "runs" / "fold0", other_fold], job / "oof"
+    command = ("-m", "geopose.oof", "--data", data, "--out", out, "--device", "cpu")
+    assert_user_error(run(*command, "--runs", runs[0]), "no finished run for folds [1]")
+    shown = ok(run(*command, "--runs", *runs))
+    table = io.read_train_table(data)
+    assert all((out / io.agl_name(i)).exists() and (out / io.vflow_name(i)).exists() for i in table.id)
+
+    ok(run("-m", "geopose.evaluate", "--truth", data / "train", "--pred", out, "--json", job / "cv.json"))
+    scores = json.loads((out / "scores.json").read_text())
+    assert json.loads((job / "cv.json").read_text())["final_r2"] == pytest.approx(scores["final_r2"], abs=1e-9)
+
+    # A fold's tiles are predicted by the run that left them out.
+    folds = io.read_folds(job / "folds.csv", table)
+    tile = table[(folds.reindex(table.id) == 1).to_numpy()].iloc[:1]
+    ensemble = Ensemble([other_fold], BlendConfig(tta="none"), torch.device("cpu"), Calibration())
+    by_other = next(ensemble.predict_tiles(tile))
+    stored_m = io.read_agl(out / io.agl_name(by_other.tile_id))
+    assert np.abs(stored_m - np.maximum(by_other.agl_m, 0)).max() <= 0.005 + 1e-6
+
+    written = (out / io.agl_name(table.id[0])).stat().st_mtime_ns
+    assert ok(run(*command, "--runs", *runs)) == shown
+    assert (out / io.agl_name(table.id[0])).stat().st_mtime_ns == written
+    assert_user_error(run(*command, "--runs", *runs, "--tta", "d4"), "holds predictions of other checkpoints or views")
+    ok(predict(data, other_fold, job / "calibrated.tar.gz", "--tta", "none", "--calibration", out / "calibration.json"))
 
 
 def test_two_processes_train_one_model(job):

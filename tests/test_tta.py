@@ -1,84 +1,150 @@
 """Test-time augmentation: a model that is equivariant by construction comes out of every set of views unchanged."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from geopose.cli import UserError
-from geopose.tta import VIEWS, PoseMean, predict_view, views_of
+from geopose.config import TTA, ModelConfig
+from geopose.tta import VIEWS, Blend, predict_view
 
 
 class ReadsTheAnswer(nn.Module):
-    """Height and magnitude stand in the first two bands; the mean gradient of the third band is the direction."""
+    """Height and lean in metres stand in the first two bands; the mean gradient of the third is the direction."""
 
-    def forward(self, image, gsd_m):
+    def __init__(self, **cfg):
+        super().__init__()
+        self.cfg = ModelConfig(**cfg)
+        self.seen = []
+
+    def forward(self, image, gsd_m, city):
+        self.seen.append((image, gsd_m))
         image = image.float()
         band = image[:, 2]
         dx = (band[:, :, 1:] - band[:, :, :-1]).mean((1, 2))
         dy = (band[:, 1:] - band[:, :-1]).mean((1, 2))
-        return {"agl_m": image[:, :1], "mag_px": image[:, 1:2], "direction": torch.stack([dx, dy], dim=-1)}
+        lean_px = image[:, 1:2] / gsd_m.view(-1, 1, 1, 1)
+        return {"agl_m": image[:, :1], "mag_px": lean_px, "direction": torch.stack([dx, dy], dim=-1)}
 
 
-@pytest.fixture
-def scene():
-    """Images float [2,3,48,48] of known height, magnitude = scale * height, and a ramp along the direction."""
-    height = torch.rand(2, 48, 48, generator=torch.Generator().manual_seed(0)) * 30
-    scale, angle = torch.tensor([0.7, 1.9]), torch.tensor([0.4, 3.7])
+GSD_M = 0.4
+
+
+def make_scene(smooth: bool):
+    """A batch of 2 images of 48 x 48 px that hold their answer, and the height, scale and direction in it."""
     y, x = torch.meshgrid(torch.arange(48.0), torch.arange(48.0), indexing="ij")
-    ramp = x * torch.sin(angle).view(2, 1, 1) + y * torch.cos(angle).view(2, 1, 1)
-    image = torch.stack([height, height * scale.view(2, 1, 1), ramp], dim=1)
-    return image, height, scale, angle
+    noise = torch.rand(2, 48, 48, generator=torch.Generator().manual_seed(0)) * 30
+    height = torch.stack([20 + 0.1 * x, 30 + 0.2 * y]) if smooth else noise
+    scale, angle = torch.tensor([0.7, 1.9]), torch.tensor([0.4, 3.7])
+    direction = torch.stack([torch.sin(angle), torch.cos(angle)], dim=-1)
+    ramp = x * direction[:, 0].view(2, 1, 1) + y * direction[:, 1].view(2, 1, 1)
+    image = torch.stack([height, height * scale.view(2, 1, 1) * GSD_M, ramp], dim=1)
+    batch = {"image": image, "gsd_m": torch.full((2,), GSD_M), "city": ["ARG", "JAX"]}
+    return batch, height, scale, direction
 
 
+@pytest.mark.parametrize("combine", ["mean", "median"])
 @pytest.mark.parametrize("name", VIEWS)
-def test_every_set_of_views_leaves_an_equivariant_model_unchanged(scene, name):
-    image, height, scale, angle = scene
-    mean = PoseMean()
-    for view in views_of(name):
-        mean.add(predict_view(ReadsTheAnswer(), image, torch.tensor([0.4, 0.5]), view))
-    pose = mean.compute()
+def test_every_set_of_views_leaves_an_equivariant_model_unchanged(name, combine):
+    batch, height, scale, direction = make_scene(smooth=False)
+    blend = Blend(combine)
+    for number, view in enumerate(VIEWS[name]):
+        blend.add(predict_view(ReadsTheAnswer(), batch, view), weight=1.0 + number)
+    pose = blend.compute()
     torch.testing.assert_close(pose["agl_m"][:, 0], height)
     torch.testing.assert_close(pose["scale_px_per_m"], scale)
-    expected = torch.stack([torch.sin(angle), torch.cos(angle)], dim=-1)
-    torch.testing.assert_close(pose["direction"], expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(pose["direction"], direction, atol=1e-4, rtol=0)
 
 
-def test_d4_is_eight_different_views(scene):
-    image, *_ = scene
-    seen = []
+@pytest.mark.parametrize("zoom", [0.5, 0.8, 1.25, 2.0])
+@pytest.mark.parametrize("view", ["e", "h", "r90", "hvt"])
+def test_zoomed_views_come_back_in_the_images_own_frame(view, zoom):
+    """Heights, scale and direction are those of the image, whatever size the network saw it at."""
+    batch, height, scale, direction = make_scene(smooth=True)
+    model = ReadsTheAnswer()
+    prediction = predict_view(model, batch, view, zoom)
+    image, gsd_m = model.seen[0]
+    assert image.shape[-2:] == (round(48 * zoom), round(48 * zoom))
+    torch.testing.assert_close(gsd_m, torch.full((2,), GSD_M / zoom))
+    inside = (slice(None), slice(4, -4), slice(4, -4))
+    torch.testing.assert_close(prediction["agl_m"][:, 0][inside], height[inside], atol=0.05, rtol=0)
+    torch.testing.assert_close(prediction["scale_px_per_m"], scale, rtol=1e-4, atol=0)
+    torch.testing.assert_close(prediction["direction"], direction, atol=5e-3, rtol=0)
 
-    class Recorder(ReadsTheAnswer):
-        def forward(self, image, gsd_m):
-            seen.append(image)
-            return super().forward(image, gsd_m)
 
-    for view in views_of("d4"):
-        predict_view(Recorder(), image, torch.tensor([0.4, 0.5]), view)
+@pytest.mark.parametrize("cfg", [{"input_zoom": 0.5}, {"reference_gsd_m": 0.8}, {"reference_gsd_m": 0.3}])
+def test_models_of_another_resolution_answer_in_the_images_frame(cfg):
+    batch, height, scale, _ = make_scene(smooth=True)
+    model = ReadsTheAnswer(**cfg)
+    prediction = predict_view(model, batch)
+    seen_gsd_m = float(model.seen[0][1][0])
+    assert seen_gsd_m == pytest.approx(cfg.get("reference_gsd_m", GSD_M / 0.5))
+    torch.testing.assert_close(prediction["scale_px_per_m"], scale, rtol=1e-4, atol=0)
+    torch.testing.assert_close(prediction["agl_m"][:, 0, 4:-4, 4:-4], height[:, 4:-4, 4:-4], atol=0.05, rtol=0)
+
+
+def test_d4_is_eight_different_views():
+    batch, *_ = make_scene(smooth=False)
+    model = ReadsTheAnswer()
+    for view in VIEWS["d4"]:
+        predict_view(model, batch, view)
+    seen = [image for image, _ in model.seen]
     assert len(seen) == 8
     assert not any(torch.equal(a, b) for i, a in enumerate(seen) for b in seen[:i])
 
 
-def test_views_may_be_any_shape(scene):
-    image, height, _, _ = scene
-    for view in views_of("d4"):
-        prediction = predict_view(ReadsTheAnswer(), image[..., :31], torch.tensor([0.4, 0.5]), view)
-        torch.testing.assert_close(prediction["agl_m"][:, 0], height[..., :31])
+def test_views_may_be_any_shape():
+    batch, height, _, _ = make_scene(smooth=False)
+    cut = batch | {"image": batch["image"][..., :31]}
+    for view in VIEWS["d4"]:
+        torch.testing.assert_close(predict_view(ReadsTheAnswer(), cut, view)["agl_m"][:, 0], height[..., :31])
 
 
-def test_directions_are_normalised_before_they_are_averaged():
-    mean = PoseMean()
-    plane = torch.ones(1, 1, 2, 2)
-    for direction in ([1.0, 0.0], [0.0, 1.0]):
-        unit = {
-            "agl_m": plane,
-            "mag_px": plane,
-            "direction": torch.tensor([direction]),
-            "scale_px_per_m": torch.ones(1),
-        }
-        mean.add(unit)
-    torch.testing.assert_close(mean.compute()["direction"], torch.full((1, 2), 0.5**0.5))
+def prediction_of(height, direction=(1.0, 0.0), scale=1.0):
+    return {
+        "agl_m": torch.full((1, 1, 2, 2), float(height)),
+        "direction": torch.tensor([direction]),
+        "scale_px_per_m": torch.tensor([float(scale)]),
+    }
 
 
-def test_an_unknown_set_lists_the_known_ones():
-    with pytest.raises(UserError, match="none, flips, d2, d4"):
-        views_of("d5")
+def test_directions_are_averaged_on_the_circle():
+    blend = Blend()
+    for degrees in (350.0, 20.0):
+        radians = np.radians(degrees)
+        blend.add(prediction_of(1, (float(np.sin(radians)), float(np.cos(radians)))))
+    expected = np.radians(5.0)
+    torch.testing.assert_close(
+        blend.compute()["direction"], torch.tensor([[np.sin(expected), np.cos(expected)]]).float()
+    )
+
+
+def test_weights_count():
+    blend = Blend()
+    blend.add(prediction_of(10, scale=1), weight=3.0)
+    blend.add(prediction_of(20, scale=2), weight=1.0)
+    pose = blend.compute()
+    torch.testing.assert_close(pose["agl_m"], torch.full((1, 1, 2, 2), 12.5))
+    torch.testing.assert_close(pose["scale_px_per_m"], torch.tensor([1.25]))
+
+
+@pytest.mark.parametrize(
+    ("heights", "weights", "expected"),
+    [
+        ([5, 1, 9], [1, 1, 1], 5),
+        ([5, 1, 9, 100], [1, 1, 1, 1], 7),
+        ([1, 9], [3, 1], 1),
+        ([1, 9], [1, 1], 5),
+        ([1, 2, 3, 50], [1, 1, 1, 10], 50),
+        ([4], [2], 4),
+    ],
+)
+def test_weighted_median(heights, weights, expected):
+    blend = Blend("median")
+    for height, weight in zip(heights, weights, strict=True):
+        blend.add(prediction_of(height), weight=float(weight))
+    torch.testing.assert_close(blend.compute()["agl_m"], torch.full((1, 1, 2, 2), float(expected)))
+
+
+def test_every_name_of_the_config_has_views():
+    assert tuple(VIEWS) == TTA

@@ -1,0 +1,63 @@
+"""Run folders: settings, manifests, which checkpoints were kept. Imports no torch, so that looking is quick."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from geopose import io
+from geopose.cli import UserError
+from geopose.config import Config, load_config
+
+
+def write_manifest(run_dir: Path, manifest: dict) -> None:
+    """Write manifest.json, which marks the run as finished."""
+    io.write_bytes(run_dir / "manifest.json", (json.dumps(manifest, indent=2) + "\n").encode())
+
+
+def is_finished(run_dir: str | os.PathLike) -> bool:
+    """Whether a run ended well."""
+    return (Path(run_dir) / "manifest.json").exists()
+
+
+def read_manifest(run_dir: str | os.PathLike) -> dict:
+    """A finished run's manifest. Raises UserError when the folder holds no finished run."""
+    path = Path(run_dir) / "manifest.json"
+    if not path.exists():
+        raise UserError(f"{path} missing: {run_dir} holds no finished run; train it with 'make train'")
+    try:
+        return json.loads(path.read_text())
+    except ValueError:
+        raise UserError(f"{path}: not JSON; train the run again") from None
+
+
+def finished_runs(runs_root: str | os.PathLike, data_root: str | os.PathLike) -> list[Path]:
+    """Finished runs under a folder that were trained on data_root, by name."""
+    manifests = sorted(Path(runs_root).glob("*/fold*/manifest.json"))
+    here = Path(data_root).resolve()
+    return [m.parent for m in manifests if Path(read_manifest(m.parent)["data"]["root"]).resolve() == here]
+
+
+def checkpoint_paths(run_dir: str | os.PathLike) -> list[Path]:
+    """The checkpoints a finished run kept, best first."""
+    paths = [Path(run_dir) / "checkpoints" / kept["file"] for kept in read_manifest(run_dir)["checkpoints"]]
+    missing = [path for path in paths if not path.exists()]
+    if missing:
+        raise UserError(f"{missing[0]} missing, though its manifest names it; train the run again")
+    return paths
+
+
+def fingerprint_checkpoints(runs: list[str | os.PathLike]) -> dict[str, str]:
+    """Path -> SHA-256 of every checkpoint the runs kept."""
+    return {str(path): fingerprint_file(path) for run in runs for path in checkpoint_paths(run)}
+
+
+def fingerprint_file(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def run_config(run_dir: str | os.PathLike) -> Config:
+    """The settings a run was trained with."""
+    return load_config(Path(run_dir) / "config.yaml")
