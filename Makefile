@@ -16,11 +16,12 @@ VENV   := .venv
 RUN    := $(VENV)/bin/python
 SPLITS := $(DATA)/folds-$(SPLIT)$(FOLDS).csv
 READY  := $(VENV)/.installed
+RUN_DIR := runs/$(basename $(notdir $(CONFIG)))
 
 export NO_ALBUMENTATIONS_UPDATE = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data folds train predict submission score test lint clean
+.PHONY: help setup data folds train predict submission score oof ablation test lint clean
 
 help: ## list targets and variables
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -61,6 +62,13 @@ score: $(READY) ## validate OUT, and score it where DATA has the truth of its te
 	$(RUN) -m geopose.submission $(OUT) --data $(DATA)
 	@if [ -d $(DATA)/truth ]; then $(RUN) -m geopose.evaluate --truth $(DATA)/truth --pred $(OUT); \
 	else echo "$(DATA) has no truth/ folder: $(OUT) cannot be scored here"; fi
+
+# One run per fold is needed: make train FOLD=0, FOLD=1, ...
+oof: $(READY) ## out-of-fold predictions of all folds of CONFIG (or of RUNS), their score, height calibration
+	$(RUN) -m geopose.oof --data $(DATA) --runs $(or $(RUNS),$(wildcard $(RUN_DIR)/fold*)) --out $(RUN_DIR)/oof
+
+ablation: folds ## train the variants of configs/ablation/lite0.yaml on one budget, table in docs/ablation.md
+	$(RUN) -m geopose.ablation configs/ablation/lite0.yaml --data $(DATA) --folds $(SPLITS) --fold $(FOLD)
 
 test: $(READY) ## run the tests
 	$(RUN) -m pytest
