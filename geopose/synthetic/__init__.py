@@ -1,0 +1,1 @@
+"""Procedural cities rendered obliquely into the competition's file layout."""

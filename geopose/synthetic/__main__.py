@@ -1,0 +1,51 @@
+"""python -m geopose.synthetic: make a synthetic competition folder."""
+
+import time
+from pathlib import Path
+
+from geopose.cli import Parser, UserError, run_command
+from geopose.synthetic.dataset import Options, is_finished, make_dataset
+
+MIN_SIZE, MAX_SIZE = 32, 4096
+
+
+def main() -> None:
+    root, options = parse()
+    if is_finished(root, options):
+        print(f"{root}: finished earlier with the same arguments; nothing to do")
+        return
+    start = time.perf_counter()
+    made = make_dataset(root, options)
+    seconds = time.perf_counter() - start
+    rate = made * options.size**2 / 1e6 / seconds
+    print(
+        f"{root}: {options.train} train and {options.test} test tiles of {options.size} px; "
+        f"{made} made now in {seconds:.0f} s ({rate:.1f} MP/s)"
+    )
+
+
+def parse() -> tuple[Path, Options]:
+    """Command line; raises UserError for values that make no dataset."""
+    defaults = Options()
+    parser = Parser("Make a synthetic competition folder.", "python -m geopose.synthetic --out data/synthetic")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write")
+    parser.add_argument("--train", type=int, default=defaults.train, metavar="N", help="training tiles")
+    parser.add_argument("--test", type=int, default=defaults.test, metavar="N", help="test tiles")
+    parser.add_argument("--size", type=int, default=defaults.size, metavar="PX", help="width and height of a tile")
+    parser.add_argument("--seed", type=int, default=defaults.seed, metavar="S", help="same seed, same files")
+    parser.add_argument("--rgb-format", choices=("tif", "j2k"), default=defaults.rgb_format, help="image files")
+    args = parser.parse_args()
+    for name, value in (("--train", args.train), ("--test", args.test)):
+        if value < 1:
+            raise UserError(f"{name} {value}: too few tiles; give 1 or more")
+    if not MIN_SIZE <= args.size <= MAX_SIZE:
+        raise UserError(f"--size {args.size}: give a size from {MIN_SIZE} to {MAX_SIZE} px")
+    if args.seed < 0:
+        raise UserError(f"--seed {args.seed}: give 0 or a positive number")
+    if args.out.exists() and not args.out.is_dir():
+        raise UserError(f"{args.out}: is a file; give a folder as --out")
+    return args.out, Options(args.train, args.test, args.size, args.seed, args.rgb_format)
+
+
+if __name__ == "__main__":
+    run_command(main)

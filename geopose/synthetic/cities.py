@@ -1,0 +1,195 @@
+"""The character of each city: what its blocks hold, how its streets run and what colours it is made of."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+# Colours of flat sunlit surfaces, 0-255, muted as satellites see them.
+SHINGLE_DARK = [(86, 80, 80), (72, 68, 70), (98, 90, 86), (84, 72, 66), (104, 84, 76), (64, 62, 66), (92, 92, 98)]
+SHINGLE_BROWN = [(122, 98, 84), (134, 108, 90), (112, 88, 76), (146, 118, 98), (126, 92, 82), (104, 82, 74)]
+SHINGLE_GREY = [(128, 126, 126), (146, 144, 144), (118, 120, 124), (158, 154, 150), (136, 132, 126), (112, 110, 112)]
+SHINGLE_PALE = [(186, 184, 182), (208, 208, 208), (196, 188, 178), (222, 222, 224)]
+TILE_RED = [(168, 116, 94), (182, 132, 108), (154, 102, 84), (190, 146, 122)]
+FLAT_BRIGHT = [(255, 255, 255), (242, 244, 246), (228, 230, 232), (236, 232, 224), (250, 250, 248)]
+FLAT_GREY = [(150, 150, 150), (172, 172, 172), (132, 130, 128), (190, 188, 184), (118, 118, 120), (204, 202, 200)]
+FLAT_DARK = [(86, 84, 82), (70, 68, 66), (98, 88, 78), (106, 100, 94), (60, 60, 64), (92, 76, 66)]
+METAL = [(190, 194, 198), (168, 172, 176), (214, 216, 218), (150, 156, 160), (140, 150, 160), (178, 168, 150)]
+METAL_COLOURED = [(118, 138, 128), (150, 108, 96), (112, 128, 148), (160, 150, 120)]
+PAVING = [(182, 178, 172), (166, 162, 156), (198, 194, 186), (150, 146, 140)]
+ASPHALT = [(110, 107, 109), (98, 95, 97), (124, 121, 122), (86, 83, 86), (136, 132, 132)]
+BRICK = [(168, 138, 130), (156, 122, 112), (176, 150, 140)]
+WALLS = [(170, 162, 150), (150, 142, 134), (190, 184, 174), (140, 116, 102), (206, 204, 200), (120, 112, 106)]
+CARS = [(235, 235, 235), (245, 245, 245), (190, 192, 195), (140, 142, 146), (60, 60, 64), (40, 40, 44), (110, 112, 118)]
+CARS_COLOURED = [(150, 50, 50), (60, 74, 120), (110, 44, 44), (150, 140, 120), (50, 80, 70)]
+
+
+@dataclass(frozen=True)
+class City:
+    """blocks: weights of block kinds per district character; districts: weights of the characters over the places."""
+
+    name: str
+    train_tiles: int  # real number of tiles, for proportions
+    test_tiles: int
+    districts: dict[str, float]
+    house_roofs: list
+    flat_roofs: list
+    lawns: list
+    soils: list
+    water: tuple
+    evergreens: list
+    deciduous: list
+    evergreen_share: float
+    tree_density: float
+    lot_width_m: tuple[float, float]
+    storeys: tuple[float, float]  # how often houses have a second storey; height factor of towers
+    bend_m: float
+    grid_turn: float  # 0: streets run with the compass; 1: any direction
+    sun_zenith_deg: tuple[float, float]
+    leaf: tuple[float, float]
+    dryness: tuple[float, float]
+
+
+DISTRICTS = {
+    "suburb": {"houses": 10, "woods": 1.0, "park": 0.7, "school": 0.5, "apartments": 0.7},
+    "dense_suburb": {"houses": 8, "apartments": 2, "commercial": 1, "school": 1, "park": 0.6},
+    "commercial": {
+        "commercial": 6,
+        "houses": 3,
+        "car_park": 0.7,
+        "apartments": 2,
+        "woods": 1,
+        "office": 2,
+        "field": 0.4,
+    },
+    "industrial": {"industrial": 8, "commercial": 1.5, "field": 0.7, "woods": 0.8, "car_park": 0.4},
+    "downtown": {"downtown": 9, "car_park": 0.8, "office": 2, "plaza": 0.5, "park": 0.5},
+    "midtown": {"office": 4, "downtown": 1.5, "apartments": 3, "houses": 2, "car_park": 0.7, "school": 1, "plaza": 0.2},
+    "rural": {"woods": 4, "field": 2.5, "houses": 4, "park": 0.4, "industrial": 0.6},
+}
+
+CITIES = {
+    city.name: city
+    for city in (
+        City(
+            name="ARG",
+            train_tiles=2325,
+            test_tiles=463,
+            districts={"dense_suburb": 4, "suburb": 2, "commercial": 2, "industrial": 2.5, "rural": 1.5, "midtown": 1},
+            house_roofs=[FLAT_GREY, FLAT_DARK, TILE_RED, SHINGLE_PALE, METAL],
+            flat_roofs=[FLAT_GREY, FLAT_GREY, FLAT_DARK, FLAT_BRIGHT],
+            lawns=[(101, 98, 83), (113, 105, 89), (93, 94, 76)],
+            soils=[(150, 134, 116), (164, 148, 128), (136, 120, 102)],
+            water=(44, 48, 46),
+            evergreens=[(80, 82, 73), (71, 73, 65), (94, 94, 79)],
+            deciduous=[(98, 101, 82), (108, 106, 89), (89, 91, 76)],
+            evergreen_share=0.5,
+            tree_density=0.6,
+            lot_width_m=(10.0, 15.0),
+            storeys=(0.35, 0.6),
+            bend_m=1.5,
+            grid_turn=0.7,
+            sun_zenith_deg=(22.0, 54.0),
+            leaf=(0.2, 1.0),
+            dryness=(0.0, 0.8),
+        ),
+        City(
+            name="ATL",
+            train_tiles=704,
+            test_tiles=264,
+            districts={
+                "suburb": 4,
+                "dense_suburb": 1,
+                "commercial": 2.5,
+                "midtown": 2,
+                "downtown": 1.4,
+                "industrial": 1,
+            },
+            house_roofs=[SHINGLE_DARK, SHINGLE_BROWN, SHINGLE_GREY],
+            flat_roofs=[FLAT_BRIGHT, FLAT_GREY, FLAT_GREY, FLAT_DARK],
+            lawns=[(97, 99, 81), (107, 104, 86), (89, 95, 75)],
+            soils=[(150, 124, 106), (160, 136, 118), (134, 110, 96)],
+            water=(40, 46, 42),
+            evergreens=[(73, 77, 67), (66, 68, 62), (83, 86, 73)],
+            deciduous=[(90, 97, 77), (99, 105, 85), (83, 88, 72)],
+            evergreen_share=0.4,
+            tree_density=1.3,
+            lot_width_m=(18.0, 28.0),
+            storeys=(0.6, 1.3),
+            bend_m=10.0,
+            grid_turn=1.0,
+            sun_zenith_deg=(20.0, 52.0),
+            leaf=(0.0, 1.0),
+            dryness=(0.0, 0.6),
+        ),
+        City(
+            name="JAX",
+            train_tiles=1098,
+            test_tiles=120,
+            districts={"suburb": 5, "dense_suburb": 2, "commercial": 2, "industrial": 1, "downtown": 1.2, "rural": 0.8},
+            house_roofs=[SHINGLE_DARK, SHINGLE_BROWN, SHINGLE_GREY, SHINGLE_GREY, SHINGLE_PALE],
+            flat_roofs=[FLAT_BRIGHT, FLAT_BRIGHT, FLAT_GREY, FLAT_DARK],
+            lawns=[(97, 96, 82), (109, 101, 89), (88, 93, 76), (115, 106, 94)],
+            soils=[(136, 118, 104), (150, 134, 118), (122, 104, 92)],
+            water=(20, 28, 34),
+            evergreens=[(76, 78, 72), (66, 68, 64), (87, 89, 78)],
+            deciduous=[(98, 99, 84), (106, 104, 91), (91, 90, 78)],
+            evergreen_share=0.55,
+            tree_density=1.0,
+            lot_width_m=(15.0, 22.0),
+            storeys=(0.15, 0.9),
+            bend_m=6.0,
+            grid_turn=0.25,
+            sun_zenith_deg=(18.0, 50.0),
+            leaf=(0.0, 0.9),
+            dryness=(0.1, 0.8),
+        ),
+        City(
+            name="OMA",
+            train_tiles=1796,
+            test_tiles=178,
+            districts={
+                "suburb": 4.5,
+                "dense_suburb": 3,
+                "commercial": 2.5,
+                "industrial": 1.5,
+                "midtown": 0.8,
+                "rural": 1.2,
+            },
+            house_roofs=[SHINGLE_GREY, SHINGLE_DARK, SHINGLE_BROWN, SHINGLE_GREY],
+            flat_roofs=[FLAT_BRIGHT, FLAT_GREY, FLAT_GREY],
+            lawns=[(109, 104, 88), (121, 111, 98), (100, 99, 81)],
+            soils=[(144, 128, 108), (128, 112, 96), (160, 142, 122)],
+            water=(50, 52, 48),
+            evergreens=[(73, 75, 69), (80, 82, 75)],
+            deciduous=[(103, 101, 85), (112, 109, 94), (96, 94, 81)],
+            evergreen_share=0.15,
+            tree_density=0.75,
+            lot_width_m=(16.0, 24.0),
+            storeys=(0.4, 0.7),
+            bend_m=8.0,
+            grid_turn=0.15,
+            sun_zenith_deg=(22.0, 58.0),
+            leaf=(0.0, 1.0),
+            dryness=(0.1, 1.0),
+        ),
+    )
+}
+
+
+def pick(rng: np.random.Generator, choices: list):
+    """One of a list's entries, evenly."""
+    return choices[int(rng.integers(len(choices)))]
+
+
+def pick_weighted(rng: np.random.Generator, weights: dict[str, float]) -> str:
+    """One of the keys, by weight."""
+    names = list(weights)
+    values = np.array([weights[name] for name in names], dtype=np.float64)
+    return names[int(rng.choice(len(names), p=values / values.sum()))]
+
+
+def vary(rng: np.random.Generator, colour: tuple, spread: float = 0.10) -> tuple:
+    """A colour a little brighter or darker, warmer or colder."""
+    gain = 1.0 + spread * rng.standard_normal()
+    warm = 0.25 * spread * rng.standard_normal()
+    return (colour[0] * (gain + warm), colour[1] * gain, colour[2] * (gain - warm))

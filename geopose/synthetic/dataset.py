@@ -1,0 +1,265 @@
+"""Synthetic competition folders: which places and views, and the writing of their files.
+
+All randomness flows from the seed through SeedSequences keyed by half, city, place and view, so a file's content
+depends neither on the number of workers nor on what was made before it.
+"""
+
+import json
+import os
+import signal
+import string
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from geopose import geometry, io
+from geopose.cli import UserError, progress
+from geopose.geometry import Pose
+from geopose.synthetic.appearance import Season
+from geopose.synthetic.cities import CITIES, City
+from geopose.synthetic.labels import WATER_SHARE, add_faults, clean_label
+from geopose.synthetic.layout import plan_place
+from geopose.synthetic.render import Light, View, render
+from geopose.synthetic.scene import build_scene
+from geopose.synthetic.sensor import expose, random_sensor
+
+SCENE_GSD_M = 0.36
+MARGIN_M = 42.0  # ground drawn beyond the views, so that roofs and shadows from outside reach in
+VIEWS_PER_PLACE = 5
+SHIFT = 0.06  # views of a place are shifted by up to this share of their size
+CHANGE = 0.02  # share of objects in training places that only image or only lidar saw
+OFF_NADIR_DEG = (4.0, 36.0)
+GSD_M = (0.31, 0.59)
+# Typical ground sampling of each city's images looking straight down.
+NADIR_GSD_M = {"ARG": 0.36, "ATL": 0.44, "JAX": 0.33, "OMA": 0.32}
+ARGUMENTS_FILE = "synthetic.json"
+GENERATOR = 1  # raised when the same arguments would give other files
+
+
+@dataclass(frozen=True)
+class Options:
+    """The arguments that decide the content of a folder."""
+
+    train: int = 200
+    test: int = 40
+    size: int = 512
+    seed: int = 42
+    rgb_format: str = "tif"
+    generator: int = GENERATOR
+
+
+@dataclass(frozen=True)
+class Place:
+    """One place and its tiles' ids; key seeds all that is random about it."""
+
+    name: str
+    city: str
+    half: str
+    key: tuple[int, ...]
+    tile_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ViewPlan:
+    """One tile's geometry: pose and its shift from the place's middle in metres."""
+
+    pose: Pose
+    shift_x_m: float
+    shift_y_m: float
+
+
+def make_dataset(root: Path, options: Options, workers: int | None = None) -> int:
+    """Write the folder, going on where an earlier run stopped. Returns the number of tiles made by this run."""
+    places = plan_places(options)
+    waiting = [place for place in places if not _is_written(root, place, options)]
+    try:
+        io.write_bytes(root / ARGUMENTS_FILE, (json.dumps(asdict(options), indent=1) + "\n").encode())
+    except OSError as error:
+        raise UserError(f"{root}: cannot write there ({error.strerror}); give another --out") from None
+    workers = min(workers or os.cpu_count() or 1, len(waiting))
+    with progress(_run(root, waiting, options, workers), "synthetic places", len(waiting), "place") as bar:
+        made = sum(bar)
+    _write_tables(root, places, options)
+    return made
+
+
+def is_finished(root: Path, options: Options) -> bool:
+    """Whether root holds this very dataset, complete. Raises UserError when it holds anything else."""
+    arguments = root / ARGUMENTS_FILE
+    if not arguments.exists():
+        taken = [name for name in ("metadata.csv", "geopose_train.csv", "train", "test") if (root / name).exists()]
+        if taken:
+            raise UserError(f"{root}: holds {', '.join(taken)} of another dataset; give another --out")
+        return False
+    try:
+        found = json.loads(arguments.read_text())
+    except (ValueError, OSError) as error:
+        raise UserError(f"{arguments}: not readable ({error}); remove {root} or give another --out") from None
+    wanted = asdict(options)
+    if found != wanted:
+        names = [name for name in wanted if not isinstance(found, dict) or found.get(name) != wanted[name]]
+        differences = ", ".join(f"{name} {found.get(name) if isinstance(found, dict) else '?'}" for name in names)
+        raise UserError(f"{root}: made with other arguments ({differences}); remove it or give another --out")
+    return (root / "metadata.csv").exists()
+
+
+def plan_places(options: Options) -> list[Place]:
+    """All places of both halves, no place in both, with their tiles' ids."""
+    places, used = [], set()
+    for half_index, half in enumerate(("train", "test")):
+        counts = tiles_per_city(options.train if half == "train" else options.test, half)
+        for city_index, (city, count) in enumerate(counts.items()):
+            rng = np.random.default_rng(np.random.SeedSequence(options.seed, spawn_key=(half_index, city_index)))
+            ids = [_new_id(city, rng, used) for _ in range(count)]
+            groups = np.array_split(np.array(ids, dtype=object), -(-count // VIEWS_PER_PLACE)) if count else []
+            for index, group in enumerate(groups):
+                name = f"{city}_{half}_{index:04d}"
+                places.append(Place(name, city, half, (half_index, city_index, index), tuple(group)))
+    return places
+
+
+def tiles_per_city(count: int, half: str) -> dict[str, int]:
+    """Tiles of each city in the real proportions by largest remainder; at least one each from four tiles on."""
+    weights = {c.name: c.train_tiles if half == "train" else c.test_tiles for c in CITIES.values()}
+    least = 1 if count >= len(weights) else 0
+    shares = {name: count * weight / sum(weights.values()) for name, weight in weights.items()}
+    counts = {name: max(least, int(share)) for name, share in shares.items()}
+    while sum(counts.values()) < count:
+        neediest = max(counts, key=lambda name: shares[name] - counts[name])
+        counts[neediest] += 1
+    while sum(counts.values()) > count:
+        richest = max((name for name in counts if counts[name] > least), key=lambda name: counts[name] - shares[name])
+        counts[richest] -= 1
+    return counts
+
+
+def _new_id(city: str, rng: np.random.Generator, used: set[str]) -> str:
+    """A tile id CITY_xxxxxx nobody has yet, also when case is ignored, as some file systems do."""
+    while True:
+        tile_id = f"{city}_{''.join(rng.choice(list(string.ascii_letters), 6))}"
+        if tile_id.lower() not in used:
+            used.add(tile_id.lower())
+            return tile_id
+
+
+def plan_views(place: Place, options: Options) -> list[ViewPlan]:
+    """Poses of a place's tiles; gsd grows with the off-nadir angle about each city's own level, as in reality."""
+    rng = np.random.default_rng(np.random.SeedSequence(options.seed, spawn_key=(*place.key, 0)))
+    nadir_gsd_m = NADIR_GSD_M[place.city] * np.exp(0.05 * rng.standard_normal())
+    views = []
+    for _ in place.tile_ids:
+        off_nadir_rad = np.radians(rng.uniform(*OFF_NADIR_DEG))
+        tangent = geometry.scale_for_off_nadir(off_nadir_rad, 1.0)
+        gsd_m = float(np.clip(nadir_gsd_m * (1.0 + tangent**2) ** 0.6 * np.exp(0.03 * rng.standard_normal()), *GSD_M))
+        pose = Pose(
+            angle_rad=float(rng.uniform(0.0, geometry.TWO_PI)),
+            scale_px_per_m=float(geometry.scale_for_off_nadir(off_nadir_rad, gsd_m)),
+            gsd_m=gsd_m,
+        )
+        shift_x_m, shift_y_m = rng.uniform(-SHIFT, SHIFT, 2) * options.size * gsd_m
+        views.append(ViewPlan(pose, float(shift_x_m), float(shift_y_m)))
+    return views
+
+
+def make_place(root: Path, place: Place, options: Options) -> int:
+    """Build a place and write the files of all its tiles. Returns the number of tiles."""
+    city = CITIES[place.city]
+    rng = np.random.default_rng(np.random.SeedSequence(options.seed, spawn_key=(*place.key, 1)))
+    views = plan_views(place, options)
+    reach_m = max(options.size * v.pose.gsd_m / 2 + max(abs(v.shift_x_m), abs(v.shift_y_m)) for v in views) + MARGIN_M
+    size_cells = int(np.ceil(2 * reach_m / SCENE_GSD_M))
+    in_test = place.half == "test"
+    scene = build_scene(plan_place(city, size_cells, SCENE_GSD_M, 0.0 if in_test else CHANGE, rng))
+    water_returns = rng.random() > WATER_SHARE
+    severity = rng.gamma(4.0, 0.25)
+    for index, (tile_id, plan) in enumerate(zip(place.tile_ids, views, strict=True)):
+        view_rng = np.random.default_rng(np.random.SeedSequence(options.seed, spawn_key=(*place.key, 2, index)))
+        middle = (size_cells - 1) / 2
+        view = View(
+            plan.pose,
+            options.size,
+            options.size,
+            middle + plan.shift_x_m / SCENE_GSD_M,
+            middle + plan.shift_y_m / SCENE_GSD_M,
+        )
+        radiance, agl_m = render(scene, view, _light(city, view_rng), _season(city, view_rng))
+        rgb = expose(radiance, random_sensor(view_rng, plan.pose.gsd_m), view_rng)
+        agl_m = clean_label(scene, agl_m, view, water_returns)
+        if not in_test:
+            agl_m = add_faults(agl_m, severity, view_rng)
+        _write_tile(root, place.half, tile_id, rgb, agl_m, plan.pose, options.rgb_format)
+    return len(views)
+
+
+def _light(city: City, rng: np.random.Generator) -> Light:
+    """Sun of a late-morning overpass: towards the south-east in the image, higher in summer."""
+    zenith_rad = np.radians(rng.uniform(*city.sun_zenith_deg))
+    south_east_rad = np.radians(rng.normal(25.0, 18.0))
+    direction = geometry.flow_direction(south_east_rad)  # angle 0 points down the image: south
+    if city.name == "ARG" and rng.random() < 0.6:  # southern hemisphere: sun in the north-east
+        direction = geometry.flow_direction(np.pi - south_east_rad)
+    tan_elevation = 1.0 / geometry.scale_for_off_nadir(zenith_rad, 1.0)
+    return Light((float(direction[0]), float(direction[1])), float(tan_elevation), float(rng.uniform(0.22, 0.36)))
+
+
+def _season(city: City, rng: np.random.Generator) -> Season:
+    return Season(float(rng.uniform(*city.leaf)), float(rng.uniform(*city.dryness)))
+
+
+def _write_tile(root: Path, half: str, tile_id: str, rgb, agl_m, pose: Pose, rgb_format: str) -> None:
+    labels = root / ("truth" if half == "test" else "train")
+    io.write_bytes(labels / io.agl_name(tile_id), io.encode_agl(agl_m))
+    io.write_bytes(labels / io.vflow_name(tile_id), io.encode_vflow(pose.scale_px_per_m, pose.angle_rad))
+    io.write_bytes(root / half / io.rgb_name(tile_id, rgb_format), io.encode_rgb(rgb, rgb_format))
+
+
+def _is_written(root: Path, place: Place, options: Options) -> bool:
+    labels = root / ("truth" if place.half == "test" else "train")
+    return all(
+        (labels / io.agl_name(i)).exists()
+        and (labels / io.vflow_name(i)).exists()
+        and (root / place.half / io.rgb_name(i, options.rgb_format)).exists()
+        for i in place.tile_ids
+    )
+
+
+def _run(root: Path, places: list[Place], options: Options, workers: int) -> Iterator[int]:
+    """Make the places in this process or in several; yields each place's number of tiles as it is done."""
+    if workers <= 1:
+        for place in places:
+            yield make_place(root, place, options)
+        return
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
+    try:
+        for job in as_completed([pool.submit(make_place, root, place, options) for place in places]):
+            yield job.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the parent, which lets each worker end its place and starts no more; one thread per worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)
+
+
+def _write_tables(root: Path, places: list[Place], options: Options) -> None:
+    """The CSVs, metadata.csv last: its presence says the folder is finished."""
+    rows = []
+    for place in places:
+        for tile_id, plan in zip(place.tile_ids, plan_views(place, options), strict=True):
+            rows.append((tile_id, place.city, round(plan.pose.gsd_m, 6), place.name, place.half))
+    tiles = pd.DataFrame(rows, columns=["id", "city", "gsd", "place", "half"]).sort_values("id", ignore_index=True)
+    tiles["rgb"] = [io.rgb_name(i, options.rgb_format) for i in tiles.id]
+    tiles["agl"] = [io.agl_name(i) for i in tiles.id]
+    tiles["json"] = [io.vflow_name(i) for i in tiles.id]
+    io.write_csv(tiles.loc[tiles.half == "train", ["id", "agl", "json", "rgb"]], root / "geopose_train.csv")
+    io.write_csv(tiles.loc[tiles.half == "test", ["id", "rgb"]], root / "geopose_test.csv")
+    io.write_csv(tiles[["id", "place"]], root / "places.csv")
+    io.write_csv(tiles[["id", "city", "gsd"]], root / "metadata.csv")

@@ -1,0 +1,63 @@
+"""Labels as lidar gives them: heights seen in the image's geometry, with the faults real ones have.
+
+The lidar flew on another day: it saw no cars (label heights never hold any) and, in training places, a few trees and
+buildings that are not in the image, or lacks some that are. The test half's truth has none of the faults; there only
+water without a lidar return stays unknown.
+"""
+
+import cv2
+import numpy as np
+
+from geopose.synthetic.appearance import NOISE_CELLS, Material, noise_fields
+from geopose.synthetic.render import View, ground_cells, label_agl
+from geopose.synthetic.scene import Scene
+
+WATER_SHARE = 0.55  # of places with water, share whose water gave no lidar return
+
+
+def clean_label(scene: Scene, image_agl_m: np.ndarray, view: View, water_returns: bool) -> np.ndarray:
+    """AGL float32 [H, W] metres of what the lidar saw; NaN on patches of water unless the water gave returns.
+
+    image_agl_m [H, W] is what the image sees.
+    """
+    agl_m = label_agl(scene, image_agl_m, view)
+    if water_returns or not (scene.material == Material.WATER).any():
+        return agl_m
+    rows, cols = scene.material.shape
+    cell_x, cell_y = ground_cells(agl_m, scene.gsd_m, view)
+    col = np.clip(np.rint(cell_x), 0, cols - 1).astype(np.int32)
+    row = np.clip(np.rint(cell_y), 0, rows - 1).astype(np.int32)
+    water = scene.material[row, col] == Material.WATER
+    broad = noise_fields()[2]
+    silent = broad[row % NOISE_CELLS, col % NOISE_CELLS] > -0.6
+    agl_m[water & silent] = np.nan
+    return agl_m
+
+
+def add_faults(agl_m: np.ndarray, severity: float, rng: np.random.Generator) -> np.ndarray:
+    """A training label: small height noise, speckle, scattered holes and gaps along occlusion edges.
+
+    agl_m float32 [H, W] metres; severity from above 0 (nearly clean) to about 2. Returns a new array.
+    """
+    shape = agl_m.shape
+    fine, middle = _shifted_noise(rng, shape)
+    faulty = np.maximum(agl_m + 0.06 * severity * fine, 0.0)
+    # Holes: clusters of cells without a return.
+    faulty[middle > 3.1 - 0.35 * severity] = np.nan
+    # Occlusion and facade edges: steep changes of height, broken off in places.
+    steps = cv2.morphologyEx(np.nan_to_num(agl_m), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 2.5
+    faulty[steps & (fine > 1.9 - 0.7 * severity)] = np.nan
+    # Speckle: single wrong returns, birds, wires, noise under roofs.
+    count = rng.poisson(4e-4 * severity * agl_m.size)
+    row, col = rng.integers(shape[0], size=count), rng.integers(shape[1], size=count)
+    faulty[row, col] = rng.exponential(9.0, count).clip(0, 120)
+    return faulty
+
+
+def _shifted_noise(rng: np.random.Generator, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Fine and middle noise [H, W] from a random corner of the wrapping fields."""
+    corner = rng.integers(NOISE_CELLS, size=2)
+    rows = (corner[0] + np.arange(shape[0])) % NOISE_CELLS
+    cols = (corner[1] + np.arange(shape[1])) % NOISE_CELLS
+    fine, middle, _ = noise_fields()
+    return fine[rows][:, cols], middle[rows][:, cols]

@@ -1,0 +1,141 @@
+"""Numba kernels that paint boxes and trees into the ground-frame rasters of a scene."""
+
+import numba
+import numpy as np
+
+from geopose.synthetic.appearance import NOISE_CELLS, Material, Texture
+from geopose.synthetic.objects import Roof, Seen
+
+WRAP = NOISE_CELLS - 1
+IMAGE_ONLY, LABEL_ONLY = int(Seen.IMAGE_ONLY), int(Seen.LABEL_ONLY)
+PAINT, PAINT_DISC, DISC, DOME = int(Roof.PAINT), int(Roof.PAINT_DISC), int(Roof.DISC), int(Roof.DOME)
+GABLE, HIP, PARAPET, SHED = int(Roof.GABLE), int(Roof.HIP), int(Roof.PARAPET), int(Roof.SHED)
+CAR, LAWN, SOIL = int(Texture.CAR), int(Texture.LAWN), int(Texture.SOIL)
+DECIDUOUS = int(Material.DECIDUOUS)
+PARAPET_WIDTH_M = 0.8  # two cells: a narrower rim would break up where it runs askew
+
+
+@numba.njit(cache=True, fastmath=True)
+def _clip_u8(value):
+    return np.uint8(min(max(value, 0.0), 255.0))
+
+
+@numba.njit(cache=True, fastmath=True)
+def _roof_rise_m(roof, rise_m, u, v, half_u, half_v):
+    """Height of the roof above its eaves at (u, v) metres from the box's middle; the ridge runs along u."""
+    if roof == GABLE:
+        return rise_m * (1.0 - abs(v) / half_v)
+    if roof == HIP:
+        return rise_m * min(1.0, min(half_v - abs(v), half_u - abs(u)) / half_v)
+    if roof == SHED:
+        return rise_m * (v + half_v) / (2.0 * half_v)
+    if roof == PARAPET:
+        edge = min(half_v - abs(v), half_u - abs(u))
+        return rise_m if edge < PARAPET_WIDTH_M else 0.0
+    if roof == DOME:
+        r2 = (u / half_u) ** 2 + (v / half_v) ** 2
+        return rise_m * (1.0 - r2)
+    return 0.0
+
+
+@numba.njit(cache=True, fastmath=True)
+def paint_boxes(boxes, textures, noise, gsd_m, height_m, label_height_m, albedo, material, building):
+    """Paint boxes [N] (positions in cells, lengths in metres) in order into the rasters [H, W]; taller wins."""
+    rows, cols = height_m.shape
+    for i in range(boxes.size):
+        box = boxes[i]
+        ux, uy, half_u, half_v = box.ux, box.uy, box.half_u, box.half_v
+        reach_x = (abs(ux) * half_u + abs(uy) * half_v) / gsd_m
+        reach_y = (abs(uy) * half_u + abs(ux) * half_v) / gsd_m
+        x0, x1 = max(0, int(np.ceil(box.x - reach_x))), min(cols - 1, int(np.floor(box.x + reach_x)))
+        y0, y1 = max(0, int(np.ceil(box.y - reach_y))), min(rows - 1, int(np.floor(box.y + reach_y)))
+        if x1 < x0 or y1 < y0:
+            continue
+        roof, seen = box.roof, box.seen
+        is_paint = roof in (PAINT, PAINT_DISC)
+        is_round = roof in (PAINT_DISC, DISC, DOME)
+        is_natural = box.texture in (LAWN, SOIL)
+        fine, middle, broad, hue = (
+            textures[box.texture, 0],
+            textures[box.texture, 1],
+            textures[box.texture, 2],
+            textures[box.texture, 3],
+        )
+        joint_u, joint_v, joint_depth = textures[box.texture, 4], textures[box.texture, 5], textures[box.texture, 6]
+        for y in range(y0, y1 + 1):
+            for x in range(x0, x1 + 1):
+                off_x, off_y = (x - box.x) * gsd_m, (y - box.y) * gsd_m
+                u, v = off_x * ux + off_y * uy, off_y * ux - off_x * uy
+                if abs(u) > half_u or abs(v) > half_v:
+                    continue
+                if is_round:
+                    ragged = 0.35 * noise[1, y & WRAP, x & WRAP] if is_natural else 0.0
+                    if (u / half_u) ** 2 + (v / half_v) ** 2 > 1.0 - ragged:
+                        continue
+                if not is_paint:
+                    top = box.top_m + _roof_rise_m(roof, box.rise_m, u, v, half_u, half_v)
+                    if seen != IMAGE_ONLY and top > label_height_m[y, x]:
+                        label_height_m[y, x] = top
+                    if seen == LABEL_ONLY or top <= height_m[y, x]:
+                        continue
+                    height_m[y, x] = top
+                    building[y, x] = box.building
+                material[y, x] = box.material
+                ny, nx = y & WRAP, x & WRAP
+                if not is_paint:  # roofs differ from each other; ground runs on from piece to piece
+                    ny, nx = (y + 131 * i) & WRAP, (x + 57 * i) & WRAP
+                gain = 1.0 + fine * noise[0, y & WRAP, x & WRAP] + middle * noise[1, ny, nx]
+                gain += broad * noise[2, y & WRAP, x & WRAP]
+                if joint_u > 0.0 and (u + 1000.0) % joint_u < gsd_m:
+                    gain -= joint_depth
+                if joint_v > 0.0 and (v + 1000.0) % joint_v < gsd_m:
+                    gain -= joint_depth
+                if roof == PARAPET and top > box.top_m:
+                    gain *= 1.12
+                if box.texture == CAR and 0.15 < abs(u) / half_u < 0.42:
+                    gain *= 0.55  # windscreens
+                tint = hue * noise[2, nx, ny]
+                albedo[y, x, 0] = _clip_u8(box.red * (gain + tint))
+                albedo[y, x, 1] = _clip_u8(box.green * gain)
+                albedo[y, x, 2] = _clip_u8(box.blue * (gain - tint))
+
+
+@numba.njit(cache=True, fastmath=True)
+def paint_trees(trees, noise, gsd_m, height_m, label_height_m, albedo, material, building):
+    """Paint tree crowns [N] into the rasters [H, W]: lumpy domes or cones with ragged outlines; taller wins."""
+    rows, cols = height_m.shape
+    for i in range(trees.size):
+        tree = trees[i]
+        radius = tree.radius_m / gsd_m
+        reach = radius * 1.3
+        x0, x1 = max(0, int(tree.x - reach)), min(cols - 1, int(tree.x + reach) + 1)
+        y0, y1 = max(0, int(tree.y - reach)), min(rows - 1, int(tree.y + reach) + 1)
+        twig = 0.15 if tree.material == DECIDUOUS else 0.09
+        shift_y, shift_x = 313 * i, 171 * i
+        for y in range(y0, y1 + 1):
+            for x in range(x0, x1 + 1):
+                off_x, off_y = x - tree.x, y - tree.y
+                far = (off_x * off_x + off_y * off_y) / (radius * radius)
+                if far > 1.7:
+                    continue
+                ny, nx = (y + shift_y) & WRAP, (x + shift_x) & WRAP
+                lump, leaf = noise[1, ny, nx], noise[0, ny, nx]
+                far *= 1.0 + 0.40 * lump + 0.20 * leaf
+                if far >= 1.0:
+                    continue
+                profile = (1.0 - tree.pointed) * np.sqrt(1.0 - far) + tree.pointed * (1.0 - np.sqrt(max(far, 0.0)))
+                crown = 0.42 + 0.58 * profile
+                top = tree.height_m * crown * (1.0 + tree.lumps * (0.30 * lump + 0.15 * leaf))
+                if top < 0.3:
+                    continue
+                if tree.seen != IMAGE_ONLY and top > label_height_m[y, x]:
+                    label_height_m[y, x] = top
+                if tree.seen == LABEL_ONLY or top <= height_m[y, x]:
+                    continue
+                height_m[y, x] = top
+                building[y, x] = 0
+                material[y, x] = tree.material
+                gain = 1.0 + 0.10 * lump + twig * leaf + 0.06 * noise[2, y & WRAP, x & WRAP]
+                albedo[y, x, 0] = _clip_u8(tree.red * gain)
+                albedo[y, x, 1] = _clip_u8(tree.green * gain)
+                albedo[y, x, 2] = _clip_u8(tree.blue * gain)

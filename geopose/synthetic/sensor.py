@@ -1,0 +1,75 @@
+"""What lies between the ground and the file: air, optics, pan-sharpening, detector noise, tone and compression."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """One acquisition's rendering: exposure gain, additive haze colour, tone curve and blur, noise in grey levels."""
+
+    gain: tuple[float, float, float]
+    haze: tuple[float, float, float]
+    gamma: float
+    blur_px: float
+    sharpen: float
+    noise: float
+    jpeg_quality: int  # 0 = none
+
+
+def random_sensor(rng: np.random.Generator, gsd_m: float) -> Sensor:
+    """A plausible acquisition. Optics blur a length on the ground, so finer sampling is blurrier in pixels."""
+    exposure = 1.02 * np.exp(0.11 * rng.standard_normal())
+    balance = np.array([1.025, 0.985, 0.95]) + 0.025 * rng.standard_normal(3)
+    depth = abs(rng.normal(0.0, 8.0))
+    return Sensor(
+        gain=tuple(exposure * balance),
+        haze=(15.0 + 0.8 * depth, 16.0 + 0.95 * depth, 21.0 + 1.25 * depth),
+        gamma=float(np.exp(0.09 * rng.standard_normal())),
+        blur_px=rng.uniform(0.28, 0.42) / gsd_m,
+        sharpen=rng.uniform(0.15, 0.6),
+        noise=rng.uniform(0.8, 2.4),
+        jpeg_quality=int(rng.integers(86, 97)) if rng.random() < 0.3 else 0,
+    )
+
+
+def expose(radiance: np.ndarray, sensor: Sensor, rng: np.random.Generator) -> np.ndarray:
+    """File pixels uint8 [H, W, 3] of a noise-free image float32 [H, W, 3] (0-255, may exceed 255)."""
+    height, width = radiance.shape[:2]
+    image = cv2.GaussianBlur(radiance, (0, 0), sensor.blur_px)
+    image = _pan_sharpen(image, sensor.sharpen)
+    image *= np.array(sensor.gain, dtype=np.float32)
+    image += np.array(sensor.haze, dtype=np.float32)
+    grain = _grain(rng, height, width)
+    image += (sensor.noise * grain)[..., None] * (0.6 + image * (0.4 / 128.0))
+    pixels = np.clip(image, 0, 255).astype(np.uint8)
+    pixels = cv2.LUT(pixels, _tone_table(sensor.gamma))
+    if sensor.jpeg_quality:
+        coded = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, sensor.jpeg_quality])[1]
+        pixels = np.ascontiguousarray(cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1])
+    return pixels
+
+
+def _pan_sharpen(image: np.ndarray, sharpen: float) -> np.ndarray:
+    """Colour at a quarter of the resolution under full-resolution brightness, with the usual dark-bright halos."""
+    height, width = image.shape[:2]
+    pan = cv2.transform(image, np.array([[0.35, 0.4, 0.25]], dtype=np.float32))
+    small = cv2.resize(image, (max(1, width // 3), max(1, height // 3)), interpolation=cv2.INTER_AREA)
+    colour = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+    blurred_pan = cv2.transform(colour, np.array([[0.35, 0.4, 0.25]], dtype=np.float32))
+    halo = pan - cv2.GaussianBlur(pan, (0, 0), 1.6)
+    detail = pan - blurred_pan + sharpen * halo
+    return 0.65 * colour + 0.35 * (image - pan[..., None] + blurred_pan[..., None]) + detail[..., None]
+
+
+def _grain(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Detector noise of unit deviation, slightly correlated by resampling."""
+    white = rng.standard_normal((height, width), dtype=np.float32)
+    return 1.35 * cv2.GaussianBlur(white, (3, 3), 0.55)
+
+
+def _tone_table(gamma: float) -> np.ndarray:
+    levels = np.linspace(0.0, 1.0, 256)
+    return np.rint(255.0 * levels**gamma).astype(np.uint8)
