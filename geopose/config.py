@@ -59,6 +59,7 @@ class ModelConfig:
     city_dropout: float = 0.1  # share of training images whose city is withheld, so that "none of these" is learnt
     direction_head: str = "pooled"  # pooled | attention
     direction_dropout: float = 0.2  # pooled
+    direction_maps: int = 1  # pooled: how many of the encoder's maps, from the coarsest, the head sees
     attention_detach: bool = True  # attention: the direction's loss does not reach the height
 
 
@@ -77,6 +78,7 @@ class LossConfig:
     focal_gamma: float = 0.0  # above 0, pixels count by tanh(error / delta) ** gamma
     cosine_weight: float = 1.0
     direction_mse_weight: float = 0.1
+    lean_px: float = 0.0  # above 0, an image's direction counts by m / (m + lean_px), m its mean known magnitude
     scale_weight: float = 0.0  # squared error of the least-squares scale, px/m
 
 

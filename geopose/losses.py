@@ -57,9 +57,24 @@ def city_r2_loss(prediction, target, cities: list[str]):
     return torch.stack(losses).mean()
 
 
-def direction_cosine(direction, target):
-    """Mean of 1 - cosine between directions [B,2]."""
-    return (1 - F.cosine_similarity(direction.float(), target.float(), dim=-1)).mean()
+def direction_losses(direction, target, weight):
+    """Weighted means of 1 - cosine and of the squared error of directions [B,2]; weight [B], not all zero."""
+    direction, target = direction.float(), target.float()
+    weight = weight / weight.sum()
+    cosine = 1 - F.cosine_similarity(direction, target, dim=-1)
+    return (cosine * weight).sum(), ((direction - target).square().mean(-1) * weight).sum()
+
+
+def lean_weight(target_mag_px, lean_px: float):
+    """How much an image's direction counts [B]: m / (m + lean_px), m the mean of its known magnitudes [B,1,H,W].
+
+    Flat ground shows no lean, whatever its direction; lean_px = 0 counts every image alike.
+    """
+    if not lean_px:
+        return torch.ones_like(target_mag_px[:, 0, 0, 0])
+    known = ~torch.isnan(target_mag_px)
+    mean_px = torch.where(known, target_mag_px, 0.0).flatten(1).sum(1) / known.flatten(1).sum(1).clamp(min=1)
+    return mean_px / (mean_px + lean_px) + 1e-6
 
 
 def log_scale(agl_m):
@@ -84,12 +99,15 @@ class PoseLoss(nn.Module):
         agl_m, target_agl_m = outputs["agl_m"].float(), batch["agl_m"].float()
         target_mag_px = magnitude(target_agl_m, batch["scale_px_per_m"][:, None])
         target_direction = flow_direction(batch["angle_rad"])
+        cosine, direction_mse = direction_losses(
+            outputs["direction"], target_direction, lean_weight(target_mag_px, cfg.lean_px)
+        )
         compared = (log_scale(agl_m), log_scale(target_agl_m)) if cfg.log_height else (agl_m, target_agl_m)
         parts = {
             "loss_agl": self.dense(cfg.agl, *compared, cfg.agl_delta_m, batch),
             "loss_mag": self.dense(cfg.mag, outputs["mag_px"].float(), target_mag_px, cfg.mag_delta_px, batch),
-            "loss_cosine": direction_cosine(outputs["direction"], target_direction),
-            "loss_direction": F.mse_loss(outputs["direction"].float(), target_direction.float()),
+            "loss_cosine": cosine,
+            "loss_direction": direction_mse,
             "loss_scale": self.scale(outputs, batch),
         }
         weights = (cfg.agl_weight, cfg.mag_weight, cfg.cosine_weight, cfg.direction_mse_weight, cfg.scale_weight)

@@ -45,21 +45,22 @@ class DenseHead(nn.Module):
 
 
 class PooledDirectionHead(nn.Module):
-    """Last encoder map [B,C,h,w] to the flow direction [B,2] (dx, dy), raw: the loss pulls it to length 1."""
+    """Encoder maps [B,C,h,w] to the flow direction [B,2] (dx, dy), raw: the loss pulls it to length 1.
+
+    The recipe pools the last map alone. in_channels: the sum of the maps' channels.
+    """
 
     def __init__(self, in_channels: int, activation: str, dropout: float):
         super().__init__()
         self.layers = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1),
-            nn.Flatten(),
             nn.Dropout(dropout),
             nn.Linear(in_channels, in_channels),
             instantiate_activation_block(activation, inplace=True),
             nn.Linear(in_channels, 2),
         )
 
-    def forward(self, features):
-        return self.layers(features).float()
+    def forward(self, maps: list):
+        return self.layers(torch.cat([feature_map.mean((-2, -1)) for feature_map in maps], dim=1)).float()
 
 
 class AttentionDirectionHead(nn.Module):

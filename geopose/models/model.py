@@ -36,7 +36,9 @@ class PoseModel(nn.Module):
         if cfg.direction_head == "attention":
             self.direction_head = AttentionDirectionHead(finest, cfg.activation, cfg.attention_detach)
         else:
-            self.direction_head = PooledDirectionHead(encoder.channels[-1], cfg.activation, cfg.direction_dropout)
+            self.direction_head = PooledDirectionHead(
+                sum(encoder.channels[-cfg.direction_maps :]), cfg.activation, cfg.direction_dropout
+            )
 
     def forward(self, image, gsd_m, city: list[str]):
         coarsest = self.encoder.strides[-1]
@@ -50,7 +52,7 @@ class PoseModel(nn.Module):
         if self.cfg.direction_head == "attention":
             direction = self.direction_head(decoded, agl_m)
         else:
-            direction = self.direction_head(maps[-1])
+            direction = self.direction_head(maps[-self.cfg.direction_maps :])
         return {"agl_m": agl_m[inside], "mag_px": self.mag_head(features)[inside], "direction": direction}
 
     def condition_planes(self, features, gsd_m, city: list[str]) -> list:
