@@ -31,7 +31,7 @@ from geopose.synthetic.sensor import expose, random_sensor
 
 SCENE_GSD_M = 0.36
 MARGIN_M = 42.0  # ground drawn beyond the views, so that roofs and shadows from outside reach in
-VIEWS_PER_PLACE = 5
+VIEWS_PER_PLACE = 3
 SHIFT = 0.06  # views of a place are shifted by up to this share of their size
 CHANGE = 0.02  # share of objects in training places that only image or only lidar saw
 OFF_NADIR_DEG = (4.0, 36.0)
