@@ -420,6 +420,16 @@ def encode_vflow(scale_px_per_m: float, angle_rad: float) -> bytes:
     return json.dumps({"scale": float(scale_px_per_m) / CM_PER_M, "angle": float(angle_rad)}).encode()
 
 
+def write_raster_like(path: str | os.PathLike, raster: np.ndarray, like: str | os.PathLike) -> None:
+    """Write [H,W] or [H,W,bands] as a deflate GeoTIFF with the CRS and transform of another file of its size."""
+    bands = raster[None] if raster.ndim == 2 else raster.transpose(2, 0, 1)
+    with _open(like) as grid:
+        profile = {"driver": "GTiff", "compress": "deflate", "crs": grid.crs, "transform": grid.transform}
+    if np.issubdtype(raster.dtype, np.floating):
+        profile["nodata"] = np.nan
+    write_bytes(path, _encode(bands, profile))
+
+
 def _encode(bands: np.ndarray, profile: dict) -> bytes:
     count, height, width = bands.shape
     with MemoryFile() as memory:
