@@ -31,6 +31,7 @@ warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
 
 UNKNOWN_CM = 65535
 CM_PER_M = 100.0
+DEFLATE = {"compress": "deflate", "zlevel": 1}  # three times as fast as the usual level, files 5 % larger
 MAX_AGL_M = (UNKNOWN_CM - 1) / CM_PER_M
 
 TABLE_COLUMNS = {
@@ -392,7 +393,7 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> None:
 def encode_rgb(rgb: np.ndarray, suffix: str) -> bytes:
     """An image uint8 [H, W, 3] as a lossless .tif (deflate tiles) or .j2k (JPEG2000 codestream) file."""
     profile = {
-        "tif": {"driver": "GTiff", "compress": "deflate", "predictor": 2, "tiled": True},
+        "tif": {"driver": "GTiff", **DEFLATE, "predictor": 2, "tiled": True},
         "j2k": {"driver": "JP2OpenJPEG", "codec": "J2K", "quality": "100", "reversible": "YES", "ycbcr420": "NO"},
     }[suffix]
     return _encode(rgb.transpose(2, 0, 1), profile)
@@ -403,7 +404,7 @@ def encode_agl(agl_m: np.ndarray) -> bytes:
 
     Negative heights become 0. Raises ValueError above 655.34 m, which the format cannot hold.
     """
-    return _encode(agl_to_cm(agl_m)[None], {"driver": "GTiff", "compress": "deflate"})
+    return _encode(agl_to_cm(agl_m)[None], {"driver": "GTiff", **DEFLATE})
 
 
 def agl_to_cm(agl_m: np.ndarray) -> np.ndarray:
@@ -424,7 +425,7 @@ def write_raster_like(path: str | os.PathLike, raster: np.ndarray, like: str | o
     """Write [H,W] or [H,W,bands] as a deflate GeoTIFF with the CRS and transform of another file of its size."""
     bands = raster[None] if raster.ndim == 2 else raster.transpose(2, 0, 1)
     with _open(like) as grid:
-        profile = {"driver": "GTiff", "compress": "deflate", "crs": grid.crs, "transform": grid.transform}
+        profile = {"driver": "GTiff", **DEFLATE, "crs": grid.crs, "transform": grid.transform}
     if np.issubdtype(raster.dtype, np.floating):
         profile["nodata"] = np.nan
     write_bytes(path, _encode(bands, profile))

@@ -3,7 +3,6 @@
 geometry.png is drawn by the synthetic renderer; example.png shows one test tile of DATA as the runs predict it.
 """
 
-import dataclasses
 from pathlib import Path
 
 import matplotlib
@@ -49,8 +48,7 @@ def main() -> int:
 
 def draw_geometry(path: Path) -> None:
     """A rendered block from the side: footprints, and the flow that joins roofs to them; then the lean removed."""
-    city = dataclasses.replace(CITIES["ATL"], districts={"midtown": 1.0})
-    scene = build_scene(plan_place(city, 480, 0.4, 0.0, np.random.default_rng(3)))
+    scene = build_scene(plan_place(CITIES["ATL"], "midtown", 480, 0.4, 0.0, np.random.default_rng(3)))
     angle_rad, gsd_m = 2.2, 0.4
     pose = Pose(angle_rad, float(scale_for_off_nadir(np.radians(28), gsd_m)), gsd_m)
     view = whole_scene_view(scene, pose, 340, 340)

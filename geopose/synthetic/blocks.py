@@ -248,7 +248,7 @@ def downtown(sketch: Sketch, rng, city: City, block: Block) -> None:
             kind = rng.random()
             fit_u, fit_v = half_u * rng.uniform(0.75, 1.0), half_v * rng.uniform(0.75, 1.0)
             if kind < (0.45 if tall else 0.2):
-                top_m = min(195.0, (22.0 + rng.gamma(1.6, 30.0)) * city.storeys[1])
+                top_m = min(195.0, 12.0 + rng.lognormal(np.log(24.0), 0.75) * city.storeys[1])
                 tower(sketch, rng, city, 0, 0, fit_u, fit_v, top_m)
             elif kind < 0.72:
                 complex_building(sketch, rng, city, 0, 0, half_u, half_v, rng.uniform(6, 26),

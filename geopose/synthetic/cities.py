@@ -188,6 +188,13 @@ def pick_weighted(rng: np.random.Generator, weights: dict[str, float]) -> str:
     return names[int(rng.choice(len(names), p=values / values.sum()))]
 
 
+def deal(weights: dict[str, float], count: int) -> list[str]:
+    """Keys for `count` takers, each key as often as its share of the weights allows in whole numbers, well mixed."""
+    edges = np.cumsum(list(weights.values())) / sum(weights.values())
+    keys = [list(weights)[int(np.searchsorted(edges, (index + 0.5) / count))] for index in range(count)]
+    return [keys[index] for index in np.random.default_rng(count).permutation(count)]
+
+
 def vary(rng: np.random.Generator, colour: tuple, spread: float = 0.10) -> tuple:
     """A colour a little brighter or darker, warmer or colder."""
     gain = 1.0 + spread * rng.standard_normal()

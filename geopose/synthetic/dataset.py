@@ -22,7 +22,7 @@ from geopose import geometry, io
 from geopose.cli import UserError, progress
 from geopose.geometry import Pose
 from geopose.synthetic.appearance import Season
-from geopose.synthetic.cities import CITIES, City
+from geopose.synthetic.cities import CITIES, City, deal
 from geopose.synthetic.labels import WATER_SHARE, add_faults, clean_label
 from geopose.synthetic.layout import plan_place
 from geopose.synthetic.render import Light, View, render
@@ -39,7 +39,7 @@ GSD_M = (0.31, 0.59)
 # Typical ground sampling of each city's images looking straight down.
 NADIR_GSD_M = {"ARG": 0.36, "ATL": 0.44, "JAX": 0.33, "OMA": 0.32}
 ARGUMENTS_FILE = "synthetic.json"
-GENERATOR = 1  # raised when the same arguments would give other files
+GENERATOR = 2  # raised when the same arguments would give other files
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ class Place:
 
     name: str
     city: str
+    district: str
     half: str
     key: tuple[int, ...]
     tile_ids: tuple[str, ...]
@@ -118,9 +119,11 @@ def plan_places(options: Options) -> list[Place]:
             rng = np.random.default_rng(np.random.SeedSequence(options.seed, spawn_key=(half_index, city_index)))
             ids = [_new_id(city, rng, used) for _ in range(count)]
             groups = np.array_split(np.array(ids, dtype=object), -(-count // VIEWS_PER_PLACE)) if count else []
-            for index, group in enumerate(groups):
+            # Dealt rather than drawn, so that both halves of even a small set hold their share of towers.
+            districts = deal(CITIES[city].districts, len(groups))
+            for index, (district, group) in enumerate(zip(districts, groups, strict=True)):
                 name = f"{city}_{half}_{index:04d}"
-                places.append(Place(name, city, half, (half_index, city_index, index), tuple(group)))
+                places.append(Place(name, city, district, half, (half_index, city_index, index), tuple(group)))
     return places
 
 
@@ -175,7 +178,7 @@ def make_place(root: Path, place: Place, options: Options) -> int:
     reach_m = max(options.size * v.pose.gsd_m / 2 + max(abs(v.shift_x_m), abs(v.shift_y_m)) for v in views) + MARGIN_M
     size_cells = int(np.ceil(2 * reach_m / SCENE_GSD_M))
     in_test = place.half == "test"
-    scene = build_scene(plan_place(city, size_cells, SCENE_GSD_M, 0.0 if in_test else CHANGE, rng))
+    scene = build_scene(plan_place(city, place.district, size_cells, SCENE_GSD_M, 0.0 if in_test else CHANGE, rng))
     water_returns = rng.random() > WATER_SHARE
     severity = rng.gamma(4.0, 0.25)
     for index, (tile_id, plan) in enumerate(zip(place.tile_ids, views, strict=True)):

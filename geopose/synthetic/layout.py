@@ -45,9 +45,13 @@ class Layout:
     noise_shift: tuple[int, int]
 
 
-def plan_place(city: City, size_cells: int, gsd_m: float, change: float, rng: np.random.Generator) -> Layout:
-    """A random place of the city. change: share of objects standing on only one of the lidar's and the image's days."""
-    district = pick_weighted(rng, city.districts)
+def plan_place(
+    city: City, district: str, size_cells: int, gsd_m: float, change: float, rng: np.random.Generator
+) -> Layout:
+    """A random place of the city, of a district's character.
+
+    change: share of objects standing on only one of the lidar's and the image's days.
+    """
     reach_m = 0.72 * size_cells * gsd_m + 20.0  # the turned square's half diagonal
     turn_rad = _grid_turn(city, rng)
     bend_m = 0.0 if district in ("downtown", "industrial") else city.bend_m * rng.uniform(0.3, 1.5)
