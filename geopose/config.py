@@ -11,7 +11,7 @@ from geopose.cli import UserError, one_line
 
 TTA = ("none", "flips", "d2", "d4")
 COMBINATIONS = ("mean", "median")
-PRECISIONS = ("fp32", "bf16", "fp16")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 LOSSES = ("huber", "smooth_l1", "l1", "mse", "log_cosh", "wing", "r2")
 
 
@@ -53,7 +53,8 @@ class ModelConfig:
     decoder_block: str = "plain"  # unet: plain | residual
     upsample: str = "bilinear"  # unet: any UpsampleLayerType of pytorch-toolbelt, such as residual_deconv
     activation: str = "silu"
-    head_channels: int = 24  # width of the dense heads and of the way to stride 1
+    head_channels: int = 24  # width of the dense heads and of the way to their stride
+    head_stride: int = 1  # 2 or 4: the dense heads work at this stride and their planes are enlarged, cheap and softer
     gsd_plane: bool = True  # the height head sees gsd
     cities: list[str] = field(default_factory=list)  # the height head sees which of these, or none, the image is of
     city_dropout: float = 0.1  # share of training images whose city is withheld, so that "none of these" is learnt
@@ -105,7 +106,7 @@ class TrainConfig:
     steps_per_epoch: int | None = None  # null: as many as it takes to see every training tile once
     max_minutes: float | None = None  # when set, replaces epochs: training fits its schedule to this time and ends
     accumulation_steps: int = 1
-    precision: str = "fp32"  # fp32 | bf16 | fp16 (fp16 on a GPU only)
+    precision: str = "fp32"  # fp32 | bf16 | fp16 (on a GPU only) | auto: bf16 where the device computes in it
     device: str = "auto"  # auto | cpu | cuda
     gpus: int = 1  # processes on this machine; more than one trains with DistributedDataParallel
     channels_last: bool = True

@@ -18,10 +18,29 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def pick_precision(name: str, device: torch.device) -> str:
+    """fp32, bf16 or fp16 as named; auto is bf16 where the device computes in it, else fp32.
+
+    fp16 on a CPU is refused: it would silently run in fp32. bf16 works on any CPU but is slow on one without
+    instructions for it.
+    """
+    if name == "auto":
+        return "bf16" if computes_in_bf16(device) else "fp32"
+    if name not in DTYPES:
+        raise UserError(f"precision {name} is unknown; there are auto, {', '.join(DTYPES)}")
+    if name == "fp16" and device.type == "cpu":
+        raise UserError("precision fp16 needs a GPU; use auto, fp32 or bf16 on a CPU")
+    return name
+
+
+def computes_in_bf16(device: torch.device) -> bool:
+    """Whether the device has instructions for bfloat16 rather than emulating it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    able = torch.cpu.get_capabilities()
+    return any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16", "sve_bf16"))
+
+
 def autocast(device: torch.device, precision: str) -> AbstractContextManager:
-    """Autocast to fp32 (off), bf16 or fp16. fp16 on a CPU is refused: it would silently run in fp32."""
-    if precision not in DTYPES:
-        raise UserError(f"precision {precision} is unknown; there are {', '.join(DTYPES)}")
-    if precision == "fp16" and device.type == "cpu":
-        raise UserError("precision fp16 needs a GPU; use fp32 or bf16 on a CPU")
+    """Autocast to a precision that pick_precision gave; off for fp32."""
     return torch.autocast(device.type, dtype=DTYPES[precision], enabled=precision != "fp32")

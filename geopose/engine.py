@@ -16,7 +16,7 @@ from geopose.checkpoints import CHECKPOINT_SUFFIX, save_weights
 from geopose.cli import UserError, progress
 from geopose.config import Config, save_config
 from geopose.data import create_train_loader, create_valid_loader, split_fold
-from geopose.devices import autocast, pick_device
+from geopose.devices import autocast, pick_device, pick_precision
 from geopose.geometry import direction_angle, fit_scale
 from geopose.losses import PoseLoss
 from geopose.manifest import describe_environment, fingerprint_data
@@ -47,7 +47,7 @@ class PoseRunner(dl.Runner):
         self.config = config
         self.run_dir = Path(config.run.dir)
         self.device = pick_device(config.train.device)
-        autocast(self.device, config.train.precision)  # refuse a precision this device lacks before anything is built
+        self.precision = pick_precision(config.train.precision, self.device)
         self.train_table, self.valid_table = split_fold(config)
         self.cities = sorted(self.valid_table.city.unique())
 
@@ -66,7 +66,7 @@ class PoseRunner(dl.Runner):
 
     def get_engine(self):
         # Autocast is ours, explicit around each forward; the engine adds the gradient scaler that fp16 needs.
-        precision = "fp16" if self.config.train.precision == "fp16" else "no"
+        precision = "fp16" if self.precision == "fp16" else "no"
         if self.config.train.gpus > 1:
             backend = "nccl" if self.device.type == "cuda" else "gloo"
             return dl.DistributedDataParallelEngine(
@@ -102,8 +102,14 @@ class PoseRunner(dl.Runner):
     def get_scheduler(self, optimizer):
         cfg = self.config.optim
         if cfg.schedule == "plateau":
+            # Absolute: below 0, where R2 may start, a relative threshold takes every score for a better one.
             return torch.optim.lr_scheduler.ReduceLROnPlateau(
-                optimizer, mode="max", factor=cfg.plateau_factor, patience=cfg.plateau_patience
+                optimizer,
+                mode="max",
+                factor=cfg.plateau_factor,
+                patience=cfg.plateau_patience,
+                threshold=1e-4,
+                threshold_mode="abs",
             )
         self.schedule = Schedule(
             cfg.schedule,
@@ -160,7 +166,7 @@ class PoseRunner(dl.Runner):
     def handle_batch(self, batch):
         if self.config.train.channels_last:
             batch["image"] = batch["image"].contiguous(memory_format=torch.channels_last)
-        with autocast(self.device, self.config.train.precision):
+        with autocast(self.device, self.precision):
             if self.is_train_loader:  # crops come at the resolution the network works at
                 self.outputs = self.model(batch["image"], batch["gsd_m"], batch["city"])
             else:
@@ -428,6 +434,7 @@ class ManifestCallback(Callback):
             "schedule_boundaries": getattr(getattr(runner, "schedule", None), "boundaries", None),
             "processes": runner.engine.num_processes,
             "device": str(runner.engine.device),
+            "precision": runner.precision,
             "parameters": count_parameters(runner.model),
             "data": {
                 "root": config.data.root,

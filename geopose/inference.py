@@ -15,7 +15,7 @@ from geopose.checkpoints import load_average_model, load_model
 from geopose.cli import UserError
 from geopose.config import BlendConfig
 from geopose.data import TileDataset
-from geopose.devices import autocast
+from geopose.devices import autocast, pick_precision
 from geopose.geometry import direction_angle
 from geopose.runs import checkpoint_paths
 from geopose.tta import VIEWS, Blend, predict_view
@@ -41,7 +41,7 @@ class Ensemble:
     def __init__(self, runs: list[str | Path], cfg: BlendConfig, device: torch.device, calibration: Calibration):
         self.cfg, self.device, self.calibration = cfg, device, calibration
         self.views = [(view, zoom) for view in VIEWS[cfg.tta] for zoom in cfg.zooms]
-        autocast(device, cfg.precision)  # refuse a precision this device lacks before any model is loaded
+        self.precision = pick_precision(cfg.precision, device)
         self.members = [member for run, w in weigh_runs(runs, cfg) for member in self._members(run, w)]
 
     def _members(self, run: Path, run_weight: float) -> list[tuple[torch.nn.Module, float]]:
@@ -56,7 +56,7 @@ class Ensemble:
         """Blended pose of a batch of tiles; see Blend.compute."""
         on_device = {key: batch[key].to(self.device) for key in ("image", "gsd_m")} | {"city": batch["city"]}
         blend = Blend(self.cfg.combine)
-        with autocast(self.device, self.cfg.precision):
+        with autocast(self.device, self.precision):
             for model, weight in self.members:
                 for view, zoom in self.views:
                     blend.add(predict_view(model, on_device, view, zoom), weight)

@@ -38,7 +38,7 @@ def test_overrides_win_over_the_file():
         ("optim.schedule=cosin", "cosine, plateau, constant"),
         ("augment.crop_jitter=2", "(0, 1]"),
         ("train.epochs", "no key=value"),
-        ("model.decoder_channels=[8,8]", "over 5 encoder layers takes 4"),
+        ("model.decoder_channels=[8,8]", "over 4 encoder layers takes 3"),
     ],
 )
 def test_a_bad_override_is_one_line_that_helps(override, expected):

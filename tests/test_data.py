@@ -139,7 +139,8 @@ def test_a_fold_splits_train_and_validation(tmp_path):
     assert valid.id.tolist() == ids[1::2]
     assert train.id.tolist() == ids[0::2]
 
-    train_loader = create_train_loader(train, load_config(DEFAULT, ["augment.crop_px=16", "data.batch_size=2"]))
+    once = ["augment.crop_px=16", "data.batch_size=2", "train.steps_per_epoch=null"]
+    train_loader = create_train_loader(train, load_config(DEFAULT, once))
     assert len(train_loader) == 2
     shards = [create_valid_loader(valid, config, rank, 3) for rank in range(3)]
     seen = [batch["id"][0] for shard in shards for batch in shard]

@@ -75,7 +75,7 @@ def test_bf16_autocast_agrees_with_fp32(model):
     "changes",
     [
         {"decoder_block": "residual", "upsample": "residual_deconv"},
-        {"encoder_layers": [1, 2, 3, 4], "decoder_channels": [8, 8, 16]},
+        {"encoder_layers": [1, 2, 3, 4], "decoder_channels": [8, 8, 16], "head_stride": 2, "direction_maps": 3},
         {"encoder": "resnet18", "encoder_weights": "none"},
         {"decoder": "fpn", "decoder_channels": [16]},
         {"direction_head": "attention"},
@@ -88,6 +88,20 @@ def test_variants_build_and_train(changes):
     sum(value.mean() for value in outputs.values()).backward()
     assert outputs["agl_m"].shape == (2, 1, 64, 64)
     assert count_parameters(model) > 1e5
+
+
+def test_heads_at_a_coarser_stride_answer_in_place():
+    """The plane of a head at stride 4 is as large as the image, and smooth: no 4 px cell is flat."""
+    torch.manual_seed(0)
+    cfg = ModelConfig(encoder_layers=[1, 2, 3, 4], decoder_channels=[8, 8, 16], head_stride=4)
+    model = create_model(cfg).eval()
+    with torch.inference_mode():
+        agl_m = model(random_image(1, 3, 64, 96), torch.tensor([0.4]), CITIES[:1])["agl_m"]
+    assert agl_m.shape == (1, 1, 64, 96)
+    steps = (agl_m[..., 1:] - agl_m[..., :-1]).abs()
+    assert (steps[..., 8:-8] > 0).float().mean() > 0.9
+    with pytest.raises(UserError, match="head_stride=3 must divide 4"):
+        create_model(ModelConfig(encoder_layers=[1, 2, 3, 4], decoder_channels=[8, 8, 16], head_stride=3))
 
 
 def test_swin_answers_at_any_size():

@@ -1,4 +1,4 @@
-"""The heads: dense height and flow magnitude at stride 1, and the image-wide direction."""
+"""The heads: dense height and flow magnitude, and the image-wide direction."""
 
 import torch
 from pytorch_toolbelt.modules.activations import instantiate_activation_block
@@ -6,33 +6,34 @@ from torch import nn
 
 
 class GradualUpsample(nn.Sequential):
-    """Features [B,C,h,w] at some stride to [B,channels,H,W] at stride 1.
+    """Features [B,C,h,w] to [B,channels,times*h,times*w], times a power of 2.
 
-    As often as the stride halves: upsample x2, 3x3 convolution, norm, activation.
+    As often as it doubles: upsample x2, 3x3 convolution, norm, activation.
     """
 
-    def __init__(self, in_channels: int, channels: int, stride: int, activation: str):
+    def __init__(self, in_channels: int, channels: int, times: int, activation: str):
         layers = []
-        while stride > 1:
+        while times > 1:
             layers += [
                 nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
                 nn.Conv2d(in_channels, channels, 3, padding=1, bias=False),
                 nn.BatchNorm2d(channels),
                 instantiate_activation_block(activation, inplace=True),
             ]
-            in_channels, stride = channels, stride // 2
+            in_channels, times = channels, times // 2
         super().__init__(*layers)
         self.out_channels = in_channels
 
 
 class DenseHead(nn.Module):
-    """Features [B,C,H,W] to one plane [B,1,H,W].
+    """Features [B,C,h,w] to one plane [B,1,stride*h,stride*w], enlarged bilinearly.
 
     The last layer runs in float32, since bfloat16 has steps of half a metre at 100 m.
     """
 
-    def __init__(self, in_channels: int, channels: int, activation: str):
+    def __init__(self, in_channels: int, channels: int, stride: int, activation: str):
         super().__init__()
+        self.stride = stride
         self.hidden = nn.Sequential(
             nn.Conv2d(in_channels, channels, 3, padding=1), instantiate_activation_block(activation, inplace=True)
         )
@@ -41,7 +42,10 @@ class DenseHead(nn.Module):
     def forward(self, features):
         hidden = self.hidden(features)
         with torch.autocast(hidden.device.type, enabled=False):
-            return self.output(hidden.float())
+            plane = self.output(hidden.float())
+            if self.stride == 1:
+                return plane
+            return nn.functional.interpolate(plane, scale_factor=self.stride, mode="bilinear", align_corners=False)
 
 
 class PooledDirectionHead(nn.Module):

@@ -1,4 +1,4 @@
-"""The network: encoder, decoder, way to stride 1, three heads."""
+"""The network: encoder, decoder, way to the heads' stride, three heads."""
 
 import math
 
@@ -8,6 +8,7 @@ from pytorch_toolbelt.modules import FPNDecoder, UnetBlock, UNetDecoder, UnetRes
 from pytorch_toolbelt.modules.interfaces import FeatureMapsSpecification
 from torch import nn
 
+from geopose.cli import UserError
 from geopose.config import ModelConfig
 from geopose.models.encoders import Encoder, create_encoder
 from geopose.models.heads import AttentionDirectionHead, DenseHead, GradualUpsample, PooledDirectionHead
@@ -28,17 +29,21 @@ class PoseModel(nn.Module):
         self.cfg, self.encoder = cfg, encoder
         self.decoder = create_decoder(encoder, cfg)
         finest = self.decoder.get_output_spec().channels[0]
-        self.upsample = GradualUpsample(finest, cfg.head_channels, encoder.strides[0], cfg.activation)
+        finer, rest = divmod(encoder.strides[0], cfg.head_stride)
+        if rest:
+            raise UserError(
+                f"model.head_stride={cfg.head_stride} must divide {encoder.strides[0]}, the decoder's stride"
+            )
+        self.upsample = GradualUpsample(finest, cfg.head_channels, finer, cfg.activation)
         width = self.upsample.out_channels
         conditions = cfg.gsd_plane + (len(cfg.cities) + 1 if cfg.cities else 0)
-        self.agl_head = DenseHead(width + conditions, cfg.head_channels, cfg.activation)
-        self.mag_head = DenseHead(width, cfg.head_channels, cfg.activation)
+        self.agl_head = DenseHead(width + conditions, cfg.head_channels, cfg.head_stride, cfg.activation)
+        self.mag_head = DenseHead(width, cfg.head_channels, cfg.head_stride, cfg.activation)
         if cfg.direction_head == "attention":
             self.direction_head = AttentionDirectionHead(finest, cfg.activation, cfg.attention_detach)
         else:
-            self.direction_head = PooledDirectionHead(
-                sum(encoder.channels[-cfg.direction_maps :]), cfg.activation, cfg.direction_dropout
-            )
+            pooled = sum(encoder.channels[-cfg.direction_maps :])
+            self.direction_head = PooledDirectionHead(pooled, cfg.activation, cfg.direction_dropout)
 
     def forward(self, image, gsd_m, city: list[str]):
         coarsest = self.encoder.strides[-1]
