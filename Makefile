@@ -18,10 +18,14 @@ SPLITS := $(DATA)/folds-$(SPLIT)$(FOLDS).csv
 READY  := $(VENV)/.installed
 RUN_DIR := runs/$(basename $(notdir $(CONFIG)))
 
-export NO_ALBUMENTATIONS_UPDATE = 1
+# glibc hands large tensors back to the system after each use, and half a CPU training's time goes into getting them
+# again. These make it keep them.
+export MALLOC_MMAP_MAX_ = 0
+export MALLOC_TRIM_THRESHOLD_ = 8589934592
+export MALLOC_TOP_PAD_ = 268435456
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data folds train predict submission score oof ablation test lint clean
+.PHONY: help setup data folds train predict submission score oof ablation figures test lint clean
 
 help: ## list targets and variables
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -69,6 +73,9 @@ oof: $(READY) ## out-of-fold predictions of all folds of CONFIG (or of RUNS), th
 
 ablation: folds ## train the variants of configs/ablation/lite0.yaml on one budget, table in docs/ablation.md
 	$(RUN) -m geopose.ablation configs/ablation/lite0.yaml --data $(DATA) --folds $(SPLITS) --fold $(FOLD)
+
+figures: $(READY) ## draw the README's pictures into docs/
+	$(RUN) -m geopose.report.figures --data $(DATA) --runs $(RUNS) --out docs
 
 test: $(READY) ## run the tests
 	$(RUN) -m pytest

@@ -22,7 +22,7 @@ TINY = [
     "train.steps_per_epoch=2",
     "data.batch_size=2",
     "augment.crop_px=64",
-    "model.decoder_channels=[8,8,16,16]",
+    "model.decoder_channels=[8,8,16]",
     "model.head_channels=8",
 ]
 
@@ -167,6 +167,30 @@ def test_out_of_fold_predictions_cover_the_training_half(job, other_fold):
     assert (out / io.agl_name(table.id[0])).stat().st_mtime_ns == written
     assert_user_error(run(*command, "--runs", *runs, "--tta", "d4"), "holds predictions of other checkpoints or views")
     ok(predict(data, other_fold, job / "calibrated.tar.gz", "--tta", "none", "--calibration", out / "calibration.json"))
+
+
+def test_an_ablation_tabulates_its_variants(job):
+    plan = {"config": CONFIG, "budget": TINY, "variants": {"default": [], "wing": ["loss.agl=wing"]}}
+    listed, out = job / "plan.yaml", job / "ablation"
+    listed.write_text(json.dumps(plan))
+    words = ("--data", job / "data", "--folds", job / "folds.csv", "--runs", job / "variants", "--out", out)
+    shown = ok(run("-m", "geopose.ablation", listed, *words))
+    table = pd.read_csv(out.with_suffix(".csv")).set_index("variant")
+    assert table.index.tolist() == ["default", "wing"]
+    assert (table.optimizer_steps == 2).all()
+    assert table.change["wing"] == pytest.approx(table.score["wing"] - table.score["default"], abs=1e-6)
+    assert table.change["wing"] != 0
+    assert f"| wing | `loss.agl=wing` | {table.score['wing']:.4f} |" in out.with_suffix(".md").read_text()
+    tarball = job / "variants" / "wing" / "submission.tar.gz"
+    ok(run("-m", "geopose.evaluate", "--truth", job / "data" / "truth", "--pred", tarball, "--json", job / "wing.json"))
+    assert json.loads((job / "wing.json").read_text())["final_r2"] == pytest.approx(table.score["wing"], abs=1e-6)
+    assert "is finished" in ok(run("-m", "geopose.ablation", listed, *words))
+    assert "wing" in shown
+
+    listed.write_text(json.dumps(plan | {"variants": {"first": [], "late": ["loss.agll=wing"]}}))
+    words = ("--data", job / "data", "--folds", job / "folds.csv", "--runs", job / "typo", "--out", out)
+    assert_user_error(run("-m", "geopose.ablation", listed, *words), "loss.agll", "did you mean loss.agl")
+    assert not (job / "typo").exists()
 
 
 def test_two_processes_train_one_model(job):
