@@ -67,18 +67,18 @@ def draw_geometry(path: Path) -> None:
     left.set_title(
         "image: tall things lean; flow (yellow) points from roof to ground\n"
         f"angle {angle_rad} rad: d = (sin a, cos a) = ({dx:.2f}, {dy:.2f}), x right, y down",
-        fontsize=10,
+        fontsize=8.5,
     )
     shown = middle.imshow(agl_m, cmap=HEIGHT_CMAP)
     middle.set_title(
         "height above ground (AGL) of each visible point\n"
         f"flow in px = AGL x scale; scale x gsd = tan(off-nadir) = {pose.scale_px_per_m * gsd_m:.2f}",
-        fontsize=10,
+        fontsize=8.5,
     )
     figure.colorbar(shown, ax=middle, label="m", shrink=0.8)
     right.imshow(ground.rgb)
     right.set_title(
-        "rectified: pixel p moved to p + h s d\n(black: ground hidden behind what leans over it)", fontsize=10
+        "rectified: pixel p moved to p + h s d\n(black: ground hidden behind what leans over it)", fontsize=8.5
     )
     save(figure, (left, middle, right), path)
 
@@ -113,17 +113,17 @@ def draw_example(data: str, runs: list, tile_id: str | None, path: Path) -> None
 
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13.5, 4.9), layout="constrained")
     left.imshow(rgb)
-    left.set_title(f"{tile.tile_id}, never seen in training", fontsize=10)
+    left.set_title(f"{tile.tile_id}, never seen in training", fontsize=8.5)
     shown = middle.imshow(agl_m, cmap=HEIGHT_CMAP, vmax=np.percentile(agl_m, 99.5))
     pose = f"scale {tile.scale_px_per_m:.2f} px/m, angle {tile.angle_rad:.2f} rad"
     truth = Path(data) / "truth"
     if truth.is_dir():
         label = io.read_vflow(truth / io.vflow_name(tile.tile_id), truth / io.agl_name(tile.tile_id))
         pose += f" (truth {label.scale_px_per_m:.2f}, {label.angle_rad:.2f})"
-    middle.set_title(f"predicted height; {pose}", fontsize=10)
+    middle.set_title(f"predicted height; {pose}", fontsize=8.5)
     figure.colorbar(shown, ax=middle, label="m", shrink=0.8)
     right.imshow(ground.rgb)
-    right.set_title("lean removed by the predicted pose", fontsize=10)
+    right.set_title("lean removed by the predicted pose", fontsize=8.5)
     save(figure, (left, middle, right), path)
 
 
