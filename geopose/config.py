@@ -61,6 +61,7 @@ class ModelConfig:
     direction_head: str = "pooled"  # pooled | attention
     direction_dropout: float = 0.2  # pooled
     direction_maps: int = 1  # pooled: how many of the encoder's maps, from the coarsest, the head sees
+    scale_head: bool = False  # an image-wide scale, from the maps the pooled direction sees, multiplies all magnitudes
     attention_detach: bool = True  # attention: the direction's loss does not reach the height
 
 
@@ -80,7 +81,7 @@ class LossConfig:
     cosine_weight: float = 1.0
     direction_mse_weight: float = 0.1
     lean_px: float = 0.0  # above 0, an image's direction counts by m / (m + lean_px), m its mean known magnitude
-    scale_weight: float = 0.0  # squared error of the least-squares scale, px/m
+    scale_weight: float = 0.0  # squared error of the scale head or, without one, the least-squares scale, px/m
 
 
 @dataclass

@@ -99,16 +99,15 @@ class PoseLoss(nn.Module):
         agl_m, target_agl_m = outputs["agl_m"].float(), batch["agl_m"].float()
         target_mag_px = magnitude(target_agl_m, batch["scale_px_per_m"][:, None])
         target_direction = flow_direction(batch["angle_rad"])
-        cosine, direction_mse = direction_losses(
-            outputs["direction"], target_direction, lean_weight(target_mag_px, cfg.lean_px)
-        )
+        weight = lean_weight(target_mag_px, cfg.lean_px)
+        cosine, direction_mse = direction_losses(outputs["direction"], target_direction, weight)
         compared = (log_scale(agl_m), log_scale(target_agl_m)) if cfg.log_height else (agl_m, target_agl_m)
         parts = {
             "loss_agl": self.dense(cfg.agl, *compared, cfg.agl_delta_m, batch),
             "loss_mag": self.dense(cfg.mag, outputs["mag_px"].float(), target_mag_px, cfg.mag_delta_px, batch),
             "loss_cosine": cosine,
             "loss_direction": direction_mse,
-            "loss_scale": self.scale(outputs, batch),
+            "loss_scale": self.scale(outputs, batch, weight),
         }
         weights = (cfg.agl_weight, cfg.mag_weight, cfg.cosine_weight, cfg.direction_mse_weight, cfg.scale_weight)
         total = sum(weight * part for weight, part in zip(weights, parts.values(), strict=True))
@@ -120,11 +119,16 @@ class PoseLoss(nn.Module):
             return city_r2_loss(prediction, target, batch["city"])
         return dense_loss(kind, prediction, target, delta, self.cfg.trim, self.cfg.focal_gamma)
 
-    def scale(self, outputs, batch):
-        """Squared error of the least-squares scale; 0 without a gradient where it has no weight."""
+    def scale(self, outputs, batch, weight):
+        """Weighted squared error of the scale head, else of the least-squares scale; 0 where it has no weight."""
         if not self.cfg.scale_weight:
             return outputs["agl_m"].new_zeros(())
-        return F.mse_loss(fit_scale(outputs["mag_px"], outputs["agl_m"])[:, 0], batch["scale_px_per_m"].float())
+        if "scale_px_per_m" in outputs:
+            scale_px_per_m = outputs["scale_px_per_m"]
+        else:
+            scale_px_per_m = fit_scale(outputs["mag_px"], outputs["agl_m"])[:, 0]
+        error = (scale_px_per_m - batch["scale_px_per_m"].float()).square()
+        return (error * weight).sum() / weight.sum()
 
 
 def _fill_unknown(prediction, target):

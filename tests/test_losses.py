@@ -161,4 +161,7 @@ def test_scale_loss_is_the_squared_error_of_the_fitted_scale():
     }
     parts = PoseLoss(LossConfig(scale_weight=4.0, mag_weight=0.0))(outputs, batch)
     np.testing.assert_allclose(parts["loss_scale"], 0.25, rtol=1e-4)
+    outputs["scale_px_per_m"] = torch.tensor([3.0])  # of a scale head: it answers for itself
+    of_head = PoseLoss(LossConfig(scale_weight=4.0, mag_weight=0.0))(outputs, batch)
+    np.testing.assert_allclose(of_head["loss_scale"], 4.0, rtol=1e-4)
     np.testing.assert_allclose(parts["loss"], 1.0, rtol=1e-4)

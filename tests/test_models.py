@@ -80,6 +80,7 @@ def test_bf16_autocast_agrees_with_fp32(model):
         {"decoder": "fpn", "decoder_channels": [16]},
         {"direction_head": "attention"},
         {"gsd_plane": False, "cities": ["ARG", "OMA"]},
+        {"scale_head": True},
     ],
 )
 def test_variants_build_and_train(changes):
@@ -102,6 +103,20 @@ def test_heads_at_a_coarser_stride_answer_in_place():
     assert (steps[..., 8:-8] > 0).float().mean() > 0.9
     with pytest.raises(UserError, match="head_stride=3 must divide 4"):
         create_model(ModelConfig(encoder_layers=[1, 2, 3, 4], decoder_channels=[8, 8, 16], head_stride=3))
+
+
+def test_the_scale_head_multiplies_the_magnitudes():
+    torch.manual_seed(0)
+    model = create_model(ModelConfig(**SMALL, scale_head=True)).eval()
+    image, gsd_m = random_image(1, 3, 64, 64), torch.tensor([0.4])
+    with torch.inference_mode():
+        before = model(image, gsd_m, CITIES[:1])
+        model.scale_head.layers[-1].bias += 1.0
+        after = model(image, gsd_m, CITIES[:1])
+    assert before["scale_px_per_m"].tolist() == [1.0]
+    torch.testing.assert_close(after["scale_px_per_m"], torch.tensor([1.0]).exp())
+    torch.testing.assert_close(after["mag_px"], before["mag_px"] * torch.tensor(1.0).exp())
+    assert torch.equal(after["agl_m"], before["agl_m"])
 
 
 def test_swin_answers_at_any_size():

@@ -67,6 +67,28 @@ class PooledDirectionHead(nn.Module):
         return self.layers(torch.cat([feature_map.mean((-2, -1)) for feature_map in maps], dim=1)).float()
 
 
+class PooledScaleHead(nn.Module):
+    """Encoder maps [B,C,h,w] to the image's scale [B] in px/m, 1 at first.
+
+    How far things lean is one number for the whole image, yet shows only where a wall is seen; as a factor of all
+    magnitudes it reaches where none is. in_channels: the sum of the maps' channels.
+    """
+
+    def __init__(self, in_channels: int, activation: str):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(in_channels, in_channels),
+            instantiate_activation_block(activation, inplace=True),
+            nn.Linear(in_channels, 1),
+        )
+        nn.init.zeros_(self.layers[-1].weight)
+        nn.init.zeros_(self.layers[-1].bias)
+
+    def forward(self, maps: list):
+        pooled = torch.cat([feature_map.mean((-2, -1)) for feature_map in maps], dim=1)
+        return self.layers(pooled).float()[:, 0].exp()
+
+
 class AttentionDirectionHead(nn.Module):
     """A direction per pixel, pooled where the predicted height changes most: lean shows at walls, not on lawns.
 

@@ -11,7 +11,13 @@ from torch import nn
 from geopose.cli import UserError
 from geopose.config import ModelConfig
 from geopose.models.encoders import Encoder, create_encoder
-from geopose.models.heads import AttentionDirectionHead, DenseHead, GradualUpsample, PooledDirectionHead
+from geopose.models.heads import (
+    AttentionDirectionHead,
+    DenseHead,
+    GradualUpsample,
+    PooledDirectionHead,
+    PooledScaleHead,
+)
 
 UNET_BLOCKS = {"plain": UnetBlock, "residual": UnetResidualBlock}
 
@@ -21,7 +27,8 @@ class PoseModel(nn.Module):
 
     forward(image uint8 or float [B,3,H,W] in 0..255, gsd_m [B], city: B names) returns
     {"agl_m": [B,1,H,W] metres, "mag_px": [B,1,H,W] px, "direction": [B,2] (dx, dy), not normalised}, all float32.
-    The scale is no head: geometry.fit_scale(mag_px, agl_m) gives it.
+    With cfg.scale_head there is "scale_px_per_m" [B] too, the factor that all magnitudes of an image share. The pose
+    is read from the planes all the same: geometry.fit_scale(mag_px, agl_m) gives the scale.
     """
 
     def __init__(self, encoder: Encoder, cfg: ModelConfig):
@@ -39,10 +46,11 @@ class PoseModel(nn.Module):
         conditions = cfg.gsd_plane + (len(cfg.cities) + 1 if cfg.cities else 0)
         self.agl_head = DenseHead(width + conditions, cfg.head_channels, cfg.head_stride, cfg.activation)
         self.mag_head = DenseHead(width, cfg.head_channels, cfg.head_stride, cfg.activation)
+        pooled = sum(encoder.channels[-cfg.direction_maps :])
+        self.scale_head = PooledScaleHead(pooled, cfg.activation) if cfg.scale_head else None
         if cfg.direction_head == "attention":
             self.direction_head = AttentionDirectionHead(finest, cfg.activation, cfg.attention_detach)
         else:
-            pooled = sum(encoder.channels[-cfg.direction_maps :])
             self.direction_head = PooledDirectionHead(pooled, cfg.activation, cfg.direction_dropout)
 
     def forward(self, image, gsd_m, city: list[str]):
@@ -58,7 +66,11 @@ class PoseModel(nn.Module):
             direction = self.direction_head(decoded, agl_m)
         else:
             direction = self.direction_head(maps[-self.cfg.direction_maps :])
-        return {"agl_m": agl_m[inside], "mag_px": self.mag_head(features)[inside], "direction": direction}
+        outputs = {"agl_m": agl_m[inside], "mag_px": self.mag_head(features)[inside], "direction": direction}
+        if self.scale_head:
+            outputs["scale_px_per_m"] = self.scale_head(maps[-self.cfg.direction_maps :])
+            outputs["mag_px"] = outputs["mag_px"] * outputs["scale_px_per_m"][:, None, None, None]
+        return outputs
 
     def condition_planes(self, features, gsd_m, city: list[str]) -> list:
         """What the height head is told, as planes [B,C,H,W]: gsd in metres, the city as one-hot."""
