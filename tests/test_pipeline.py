@@ -228,8 +228,9 @@ def test_a_folder_made_elsewhere_trains_predicts_and_scores_the_same_way(tmp_pat
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_a_users_mistake_is_one_line_and_status_2(command, words):
-    assert_user_error(run(*command), *words)
+def test_a_users_mistake_is_one_line_and_status_2(command, words, tmp_path):
+    own_run = [f"run.dir={tmp_path / 'run'}"] if command[0] == "train.py" else []  # runs/ may hold a finished one
+    assert_user_error(run(*command, *own_run), *words)
 
 
 @pytest.mark.parametrize("script", ["train.py", "predict.py"])
