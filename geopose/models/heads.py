@@ -48,6 +48,11 @@ class DenseHead(nn.Module):
             return nn.functional.interpolate(plane, scale_factor=self.stride, mode="bilinear", align_corners=False)
 
 
+def pool(maps: list):
+    """Means over space of maps [B,C,h,w], side by side: [B, sum of C]."""
+    return torch.cat([feature_map.mean((-2, -1)) for feature_map in maps], dim=1)
+
+
 class PooledDirectionHead(nn.Module):
     """Encoder maps [B,C,h,w] to the flow direction [B,2] (dx, dy), raw: the loss pulls it to length 1.
 
@@ -64,7 +69,7 @@ class PooledDirectionHead(nn.Module):
         )
 
     def forward(self, maps: list):
-        return self.layers(torch.cat([feature_map.mean((-2, -1)) for feature_map in maps], dim=1)).float()
+        return self.layers(pool(maps)).float()
 
 
 class PooledScaleHead(nn.Module):
@@ -85,8 +90,7 @@ class PooledScaleHead(nn.Module):
         nn.init.zeros_(self.layers[-1].bias)
 
     def forward(self, maps: list):
-        pooled = torch.cat([feature_map.mean((-2, -1)) for feature_map in maps], dim=1)
-        return self.layers(pooled).float()[:, 0].exp()
+        return self.layers(pool(maps)).float()[:, 0].exp()
 
 
 class AttentionDirectionHead(nn.Module):
