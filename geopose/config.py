@@ -23,6 +23,7 @@ class DataConfig:
     folds: str = "${data.root}/folds-stratified10.csv"  # what `make folds` writes unless told otherwise
     fold: int = 0
     batch_size: int = 8  # crops per process and optimizer step / accumulation
+    balance_cities: bool = False  # tiles of small cities are drawn more often: the score is a mean over cities
     workers: int = 0  # loader processes; 0 reads in the training process, the fastest choice on two cores
 
 
@@ -46,6 +47,7 @@ class ModelConfig:
     encoder: str = "tf_efficientnet_lite0"  # a timm name, or B6Encoder / B7Encoder of pytorch-toolbelt
     encoder_weights: str = "packaged"  # packaged | none | download | path of a state dict
     encoder_layers: list[int] = field(default_factory=lambda: [0, 1, 2, 3, 4])  # feature maps used, fine to coarse
+    encoder_frozen: list[str] = field(default_factory=list)  # prefixes of encoder weights that stay as loaded
     input_zoom: float = 1.0  # images are enlarged by this before the network sees them: 0.5 works at half resolution
     reference_gsd_m: float | None = None  # when set, every image is resampled to this gsd first
     decoder: str = "unet"  # unet | fpn
@@ -55,13 +57,14 @@ class ModelConfig:
     activation: str = "silu"
     head_channels: int = 24  # width of the dense heads and of the way to their stride
     head_stride: int = 1  # 2 or 4: the dense heads work at this stride and their planes are enlarged, cheap and softer
+    head_unit: float = 1.0  # metres and px that a dense head's last layer counts in: 10 lets it reach towers sooner
     gsd_plane: bool = True  # the height head sees gsd
     cities: list[str] = field(default_factory=list)  # the height head sees which of these, or none, the image is of
     city_dropout: float = 0.1  # share of training images whose city is withheld, so that "none of these" is learnt
     direction_head: str = "pooled"  # pooled | attention
     direction_dropout: float = 0.2  # pooled
     direction_maps: int = 1  # pooled: how many of the encoder's maps, from the coarsest, the head sees
-    scale_head: bool = False  # an image-wide scale, from the maps the pooled direction sees, multiplies all magnitudes
+    scale_head: bool = False  # an image-wide scale, from the pooled direction's maps and gsd, multiplies all magnitudes
     attention_detach: bool = True  # attention: the direction's loss does not reach the height
 
 
@@ -89,6 +92,7 @@ class OptimConfig:
     """AdamW and its learning-rate schedule."""
 
     lr: float = 1e-4
+    fresh_lr_factor: float = 1.0  # decoder and heads, which start from nothing, learn this much faster than the encoder
     eps: float = 1e-6
     weight_decay: float = 1e-6
     schedule: str = "cosine"  # cosine | plateau | constant

@@ -19,21 +19,25 @@ class CropDataset(Dataset):
 
     Draws 0 .. n-1 visit every one of the n tiles once, in an order of their own, draws n .. 2n-1 once more, and so on
     without end. Nothing depends on workers, ranks or what was drawn before, so a run can stop and go on anywhere.
+    With balanced, a visit sees the tiles of smaller cities several times, see balance_cities.
     """
 
-    def __init__(self, table: pd.DataFrame, cfg: AugmentConfig, model_cfg: ModelConfig, seed: int):
+    def __init__(
+        self, table: pd.DataFrame, cfg: AugmentConfig, model_cfg: ModelConfig, seed: int, balanced: bool = False
+    ):
         self.table, self.cfg, self.seed = table.reset_index(drop=True), cfg, seed
+        self.rows = balance_cities(self.table.city) if balanced else np.arange(len(self.table))
         self.crops_px = [cfg.crop_px / input_zoom(model_cfg, float(gsd_m)) for gsd_m in self.table.gsd_m]
         self.transform = create_transform(cfg)
         self.labels = [io.read_vflow(row.vflow, row.agl) for row in self.table.itertuples()]
 
     def __len__(self) -> int:
-        """Number of tiles; draw numbers go beyond it."""
-        return len(self.table)
+        """Number of draws in a visit of all tiles; draw numbers go beyond it."""
+        return len(self.rows)
 
     def __getitem__(self, draw: int) -> dict:
-        visit, position = divmod(draw, len(self.table))
-        index = np.random.default_rng([self.seed, visit]).permutation(len(self.table))[position]
+        visit, position = divmod(draw, len(self.rows))
+        index = np.random.default_rng([self.seed, visit]).permutation(self.rows)[position]
         row, label = self.table.iloc[index], self.labels[index]
         rng = np.random.default_rng([self.seed, visit, position])
         window = random_window(rng, io.image_size(row.rgb), self.crops_px[index], self.cfg.crop_jitter, row.rgb)
@@ -64,6 +68,12 @@ class TileDataset(Dataset):
         return make_sample(
             row, rgb, io.read_agl(row.agl), Pose(label.angle_rad, label.scale_px_per_m, float(row.gsd_m))
         )
+
+
+def balance_cities(cities: pd.Series) -> np.ndarray:
+    """Row numbers, those of a city with few tiles repeated so that it comes about as often as the one with most."""
+    tiles_of_city = cities.map(cities.value_counts())
+    return np.repeat(np.arange(len(cities)), (tiles_of_city.max() / tiles_of_city).round().astype(int))
 
 
 def make_sample(row, rgb: np.ndarray, agl_m: np.ndarray | None, pose: Pose) -> dict:
@@ -122,9 +132,10 @@ def split_fold(config: Config) -> tuple[pd.DataFrame, pd.DataFrame]:
 def create_train_loader(table: pd.DataFrame, config: Config, rank: int = 0, world_size: int = 1) -> DataLoader:
     """Endless-draw training crops, steps_per_epoch batches an epoch; set loader.sampler.epoch before each."""
     cfg = config.data
-    steps = config.train.steps_per_epoch or max(1, round(len(table) / (cfg.batch_size * world_size)))
+    dataset = CropDataset(table, config.augment, config.model, config.seed, cfg.balance_cities)
+    steps = config.train.steps_per_epoch or max(1, round(len(dataset) / (cfg.batch_size * world_size)))
     return DataLoader(
-        CropDataset(table, config.augment, config.model, config.seed),
+        dataset,
         batch_size=cfg.batch_size,
         sampler=DrawSampler(steps * cfg.batch_size * world_size, rank, world_size),
         num_workers=cfg.workers,

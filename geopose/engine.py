@@ -97,7 +97,11 @@ class PoseRunner(dl.Runner):
 
     def get_optimizer(self, model):
         cfg = self.config.optim
-        return torch.optim.AdamW(model.parameters(), lr=cfg.lr, eps=cfg.eps, weight_decay=cfg.weight_decay)
+        encoder = list(model.encoder.parameters())
+        known = {id(parameter) for parameter in encoder}
+        fresh = [parameter for parameter in model.parameters() if id(parameter) not in known]
+        groups = [{"params": encoder}, {"params": fresh, "lr": cfg.lr * cfg.fresh_lr_factor}]
+        return torch.optim.AdamW(groups, lr=cfg.lr, eps=cfg.eps, weight_decay=cfg.weight_decay, fused=True)
 
     def get_scheduler(self, optimizer):
         cfg = self.config.optim

@@ -64,6 +64,19 @@ def test_every_visit_sees_every_tile_once_in_an_order_of_its_own(crops, table):
     assert orders[0] != orders[1] != orders[2]
 
 
+def test_balanced_cities_come_equally_often(table):
+    """One city keeps 8 tiles, the others 2, 3 and 8: a visit sees each tile of theirs 4, 3 and 1 times."""
+    counts = {"ARG": 8, "ATL": 2, "JAX": 3, "OMA": 8}
+    kept = [f"{city}_{index}" for city, count in counts.items() for index in range(count)]
+    some = table.iloc[np.zeros(len(kept), dtype=int)].assign(id=kept, city=[tile_id[:3] for tile_id in kept])
+    crops = CropDataset(some, AugmentConfig(level="none", crop_px=16), ModelConfig(), seed=1, balanced=True)
+    seen = [crops[draw]["id"] for draw in range(len(crops))]
+    assert {tile_id: seen.count(tile_id) for tile_id in kept} == {
+        tile_id: {"ARG": 1, "ATL": 4, "JAX": 3, "OMA": 1}[tile_id[:3]] for tile_id in kept
+    }
+    assert seen != [crops[len(crops) + draw]["id"] for draw in range(len(crops))]
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_no_draw_repeats_over_workers_and_epochs(crops, workers):
     """Two epochs of draws are all different, and the same whatever the number of workers."""

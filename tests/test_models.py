@@ -119,6 +119,33 @@ def test_the_scale_head_multiplies_the_magnitudes():
     assert torch.equal(after["agl_m"], before["agl_m"])
 
 
+def test_the_scale_head_looks_gsd_up_in_a_table():
+    """Linear between knots 1 cm apart; beyond the table its end counts."""
+    torch.manual_seed(0)
+    model = create_model(ModelConfig(**SMALL, scale_head=True)).eval()
+    head = model.scale_head
+    with torch.inference_mode():
+        head.table += torch.linspace(-1.0, 1.0, len(head.table)).square() / head.TABLE_PACE
+        first, second = (head.TABLE_PACE * head.table[:2]).tolist()
+        gsd_m = torch.tensor([0.10, 0.30, 0.305, 0.31, 0.60, 0.90])
+        images = random_image(1, 3, 64, 64).expand(len(gsd_m), -1, -1, -1)
+        scale = model(images, gsd_m, CITIES[:1] * len(gsd_m))["scale_px_per_m"]
+    expected = torch.tensor([first, first, (first + second) / 2, second, 1.0, 1.0]).exp()
+    torch.testing.assert_close(scale, expected, rtol=1e-4, atol=0)
+
+
+def test_frozen_encoder_weights_stay_and_the_rest_learns():
+    model = create_model(ModelConfig(**SMALL, encoder_frozen=["conv_stem", "bn1", "blocks.0"])).train()
+    outputs = model(random_image(2, 3, 64, 64), torch.tensor([0.3, 0.5]), CITIES)
+    sum(value.square().mean() for value in outputs.values()).backward()
+    prefixes = tuple(f"encoder.network.encoder.{name}" for name in ("conv_stem", "bn1", "blocks.0"))
+    frozen = [name for name, p in model.named_parameters() if p.grad is None]
+    assert frozen and all(name.startswith(prefixes) for name in frozen)
+    assert all(p.grad is None for name, p in model.named_parameters() if name.startswith(prefixes))
+    with pytest.raises(UserError, match=r"no encoder weight starts with blocks\.9; its parts are conv_stem"):
+        create_model(ModelConfig(**SMALL, encoder_frozen=["blocks.9"]))
+
+
 def test_swin_answers_at_any_size():
     """Its maps are [B,H,W,C] inside, and its windows do not divide most images."""
     cfg = ModelConfig(

@@ -401,5 +401,15 @@ def test_views_span_the_real_ranges():
     assert angle_rad.min() < 0.1 and angle_rad.max() > 6.1
 
 
+def test_scale_is_nearly_a_function_of_gsd_and_city():
+    """As in the challenge's own data: a curve through each city's tiles leaves little of their scales unexplained."""
+    places = plan_places(Options(train=800, test=0))
+    for city in ("ARG", "ATL"):
+        poses = [view.pose for place in places if place.city == city for view in plan_views(place, Options())]
+        gsd_m, scale = (np.array([getattr(pose, key) for pose in poses]) for key in ("gsd_m", "scale_px_per_m"))
+        left = scale - np.polyval(np.polyfit(gsd_m, scale, 4), gsd_m)
+        assert left.var() < 0.05 * scale.var()
+
+
 def test_arguments_file_tells_the_arguments(dataset):
     assert json.loads((dataset / "synthetic.json").read_text())["size"] == 96

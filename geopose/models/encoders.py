@@ -58,7 +58,22 @@ def create_encoder(cfg: ModelConfig, load_weights: bool = True) -> Encoder:
         load_lite0_weights(network.encoder)
     elif weights not in ("none", "download"):
         load_state_file(network, weights)
+    freeze(network.encoder, cfg.encoder_frozen)
     return Encoder(network, mean, std)
+
+
+def freeze(network: nn.Module, prefixes: list[str]) -> None:
+    """Keep the parameters with these name prefixes as they are; batch norms still follow the data's statistics.
+
+    Freezing the first, largest maps saves their backward pass. Raises UserError for a prefix that fits no parameter.
+    """
+    for prefix in prefixes:
+        frozen = [parameter for name, parameter in network.named_parameters() if name.startswith(prefix)]
+        if not frozen:
+            parts = ", ".join(name for name, _ in network.named_children())
+            raise UserError(f"model.encoder_frozen: no encoder weight starts with {prefix}; its parts are {parts}")
+        for parameter in frozen:
+            parameter.requires_grad_(False)
 
 
 class ChannelsFirst(nn.Module):

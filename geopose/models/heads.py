@@ -28,12 +28,12 @@ class GradualUpsample(nn.Sequential):
 class DenseHead(nn.Module):
     """Features [B,C,h,w] to one plane [B,1,stride*h,stride*w], enlarged bilinearly.
 
-    The last layer runs in float32, since bfloat16 has steps of half a metre at 100 m.
+    The last layer runs in float32, since bfloat16 has steps of half a metre at 100 m; it answers in multiples of unit.
     """
 
-    def __init__(self, in_channels: int, channels: int, stride: int, activation: str):
+    def __init__(self, in_channels: int, channels: int, stride: int, unit: float, activation: str):
         super().__init__()
-        self.stride = stride
+        self.stride, self.unit = stride, unit
         self.hidden = nn.Sequential(
             nn.Conv2d(in_channels, channels, 3, padding=1), instantiate_activation_block(activation, inplace=True)
         )
@@ -42,7 +42,7 @@ class DenseHead(nn.Module):
     def forward(self, features):
         hidden = self.hidden(features)
         with torch.autocast(hidden.device.type, enabled=False):
-            plane = self.output(hidden.float())
+            plane = self.unit * self.output(hidden.float())
             if self.stride == 1:
                 return plane
             return nn.functional.interpolate(plane, scale_factor=self.stride, mode="bilinear", align_corners=False)
@@ -73,11 +73,16 @@ class PooledDirectionHead(nn.Module):
 
 
 class PooledScaleHead(nn.Module):
-    """Encoder maps [B,C,h,w] to the image's scale [B] in px/m, 1 at first.
+    """Encoder maps [B,C,h,w] and gsd_m [B] to the image's scale [B] in px/m, 1 at first.
 
     How far things lean is one number for the whole image, yet shows only where a wall is seen; as a factor of all
-    magnitudes it reaches where none is. in_channels: the sum of the maps' channels.
+    magnitudes it reaches where none is. A sensor's gsd grows with its off-nadir angle, so gsd tells much of the scale:
+    it adds a term of its own to the logarithm, a table with linear interpolation, since the relation breaks where
+    another sensor's range begins. in_channels: the sum of the maps' channels.
     """
+
+    # AdamW moves a weight by about the learning rate a step; the table has to cross a range of 3 in a few hundred.
+    TABLE_PACE = 10.0
 
     def __init__(self, in_channels: int, activation: str):
         super().__init__()
@@ -88,9 +93,18 @@ class PooledScaleHead(nn.Module):
         )
         nn.init.zeros_(self.layers[-1].weight)
         nn.init.zeros_(self.layers[-1].bias)
+        self.register_buffer("gsd_knots_m", torch.linspace(0.30, 0.60, 31), persistent=False)
+        self.table = nn.Parameter(torch.zeros(len(self.gsd_knots_m)))
 
-    def forward(self, maps: list):
-        return self.layers(pool(maps)).float()[:, 0].exp()
+    def forward(self, maps: list, gsd_m):
+        by_gsd = self.near_knots(gsd_m) @ (self.TABLE_PACE * self.table)
+        return (self.layers(pool(maps)).float()[:, 0] + by_gsd).exp()
+
+    def near_knots(self, gsd_m):
+        """gsd_m [B] as weights of the knots [B,K] that add up to 1; beyond the outer knots, all on these."""
+        knots_m = self.gsd_knots_m
+        inside_m = gsd_m.float().clamp(knots_m[0], knots_m[-1])[:, None]
+        return (1 - (inside_m - knots_m).abs() / (knots_m[1] - knots_m[0])).clamp(min=0)
 
 
 class AttentionDirectionHead(nn.Module):

@@ -44,8 +44,9 @@ class PoseModel(nn.Module):
         self.upsample = GradualUpsample(finest, cfg.head_channels, finer, cfg.activation)
         width = self.upsample.out_channels
         conditions = cfg.gsd_plane + (len(cfg.cities) + 1 if cfg.cities else 0)
-        self.agl_head = DenseHead(width + conditions, cfg.head_channels, cfg.head_stride, cfg.activation)
-        self.mag_head = DenseHead(width, cfg.head_channels, cfg.head_stride, cfg.activation)
+        shape = (cfg.head_channels, cfg.head_stride, cfg.head_unit, cfg.activation)
+        self.agl_head = DenseHead(width + conditions, *shape)
+        self.mag_head = DenseHead(width, *shape)
         pooled = sum(encoder.channels[-cfg.direction_maps :])
         self.scale_head = PooledScaleHead(pooled, cfg.activation) if cfg.scale_head else None
         if cfg.direction_head == "attention":
@@ -68,7 +69,7 @@ class PoseModel(nn.Module):
             direction = self.direction_head(maps[-self.cfg.direction_maps :])
         outputs = {"agl_m": agl_m[inside], "mag_px": self.mag_head(features)[inside], "direction": direction}
         if self.scale_head:
-            outputs["scale_px_per_m"] = self.scale_head(maps[-self.cfg.direction_maps :])
+            outputs["scale_px_per_m"] = self.scale_head(maps[-self.cfg.direction_maps :], gsd_m)
             outputs["mag_px"] = outputs["mag_px"] * outputs["scale_px_per_m"][:, None, None, None]
         return outputs
 

@@ -101,7 +101,7 @@ CITIES = {
                 "dense_suburb": 1,
                 "commercial": 2.5,
                 "midtown": 2,
-                "downtown": 1.4,
+                "downtown": 3.5,
                 "industrial": 1,
             },
             house_roofs=[SHINGLE_DARK, SHINGLE_BROWN, SHINGLE_GREY],
