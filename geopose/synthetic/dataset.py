@@ -36,11 +36,11 @@ SHIFT = 0.06  # views of a place are shifted by up to this share of their size
 CHANGE = 0.02  # share of objects in training places that only image or only lidar saw
 OFF_NADIR_DEG = (4.0, 36.0)
 GSD_M = (0.31, 0.59)
-# Ground sampling straight down of each city's satellite: WorldView-2 takes 0.46 m, WorldView-3 0.31 m. Looking
-# off-nadir to 36 degrees they reach the 0.59 m and 0.40 m of the real data, where scale is nearly a function of gsd
-# and city.
+# Ground sampling straight down of each city's satellite: WorldView-2 takes 0.46 m, WorldView-3 0.31 m. Which city has
+# which is our assumption: off-nadir to 36 degrees the two span the real data's 0.31 to 0.59 m, and scale is nearly a
+# function of gsd and city there.
 NADIR_GSD_M = {"ARG": 0.31, "ATL": 0.46, "JAX": 0.31, "OMA": 0.31}
-GSD_SPREAD = 0.01  # of its logarithm, from altitude and resampling
+GSD_SPREAD = 0.01  # of its logarithm, from altitude and resampling; assumed
 ARGUMENTS_FILE = "synthetic.json"
 GENERATOR = 3  # raised when the same arguments would give other files
 
