@@ -10,6 +10,7 @@ from torch import nn
 
 from geopose.cli import UserError
 from geopose.config import ModelConfig
+from geopose.models.depthwise import fast_depthwise
 from geopose.models.encoders import Encoder, create_encoder
 from geopose.models.heads import (
     AttentionDirectionHead,
@@ -59,7 +60,8 @@ class PoseModel(nn.Module):
         padded_size = tuple(math.ceil(side / coarsest) * coarsest for side in image.shape[-2:])
         image, inside = pad_tensor_to_size(image.float(), padded_size, mode="replicate")
         inside = tuple(inside)
-        maps = self.encoder(image)
+        with fast_depthwise(image.device):
+            maps = self.encoder(image)
         decoded = self.decoder(maps)[0]
         features = self.upsample(decoded)
         agl_m = self.agl_head(torch.cat([features, *self.condition_planes(features, gsd_m, city)], dim=1))
