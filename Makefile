@@ -6,6 +6,8 @@ FOLD   ?= 0
 FOLDS  ?= 10
 SPLIT  ?= stratified
 RUNS   ?=
+IMAGE  ?=
+RUN    ?= $(RUN_DIR)/fold$(FOLD)
 TTA    ?= d4
 GPUS   ?= 1
 OUT    ?= submission.tar.gz
@@ -13,7 +15,8 @@ ARGS   ?=
 
 PYTHON ?= python3
 VENV   := .venv
-RUN    := $(VENV)/bin/python
+PY     := $(VENV)/bin/python
+SHARED := $(if $(filter 1,$(GPUS)),$(PY),$(VENV)/bin/torchrun --standalone --nproc_per_node=$(GPUS))
 SPLITS := $(DATA)/folds-$(SPLIT)$(FOLDS).csv
 READY  := $(VENV)/.installed
 RUN_DIR := runs/$(basename $(notdir $(CONFIG)))
@@ -25,65 +28,77 @@ export MALLOC_TRIM_THRESHOLD_ = 8589934592
 export MALLOC_TOP_PAD_ = 268435456
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data folds train predict submission score oof ablation figures test lint clean
+.PHONY: help setup data folds prepare train predict submission verify score oof ablation demo figures bench test lint clean
 
 help: ## list targets and variables
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 	@echo
 	@echo "  variables, with what they are now:"
 	@echo "    DATA=$(DATA)  CONFIG=$(CONFIG)  FOLD=$(FOLD)  FOLDS=$(FOLDS)  SPLIT=$(SPLIT)"
-	@echo "    RUNS=\"$(RUNS)\" (empty: all finished runs on DATA)  TTA=$(TTA)  GPUS=$(GPUS)  OUT=$(OUT)  ARGS=\"$(ARGS)\""
+	@echo "    RUNS=\"$(RUNS)\" (empty: all finished runs on DATA)  TTA=$(TTA)  GPUS=$(GPUS)  OUT=$(OUT)  RUN=$(RUN)  IMAGE=$(IMAGE)  ARGS=\"$(ARGS)\""
 	@echo "  for example: make train FOLD=1 ARGS=\"train.epochs=2\""
 
 setup: $(READY) ## install the pinned packages into .venv, once
 
 $(READY): requirements.txt
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --requirement requirements.txt
-	$(RUN) -m pip check
+	$(PY) -m pip install --quiet --requirement requirements.txt
+	$(PY) -m pip check
 	touch $@
 
 # A folder without tables is filled with synthetic cities; a folder that has them is somebody's data and left alone.
 data: $(READY) ## render the synthetic competition folder, unless DATA holds one already
 	@if [ -e $(DATA)/metadata.csv ]; then echo "$(DATA) holds data already"; \
-	else $(RUN) -m geopose.synthetic --out $(DATA); fi
+	else $(PY) -m geopose.synthetic --out $(DATA); fi
 
 folds: data ## split the training tiles into FOLDS folds by SPLIT (stratified, group, cluster)
 	@if [ -e $(SPLITS) ]; then echo "$(SPLITS) stands already"; \
-	else $(RUN) make_folds.py --data $(DATA) --out $(SPLITS) --split $(SPLIT) --num-folds $(FOLDS); fi
+	else $(PY) make_folds.py --data $(DATA) --out $(SPLITS) --split $(SPLIT) --num-folds $(FOLDS); fi
+
+prepare: $(READY) ## copy DATA's tiles into DATA/prepared, which training reads crops from in milliseconds
+	$(PY) -m geopose.store --data $(DATA)
 
 train: folds ## train CONFIG on FOLD; ARGS passes key=value settings
-	$(RUN) train.py $(CONFIG) data.root=$(DATA) data.folds=$(SPLITS) data.fold=$(FOLD) train.gpus=$(GPUS) $(ARGS)
+	$(PY) train.py $(CONFIG) data.root=$(DATA) data.folds=$(SPLITS) data.fold=$(FOLD) train.gpus=$(GPUS) $(ARGS)
 
-predict: $(READY) ## blend RUNS over TTA views into OUT
-	$(RUN) predict.py --data $(DATA) --runs $(RUNS) --tta $(TTA) --out $(OUT)
+predict: $(READY) ## blend RUNS over TTA views into OUT, on GPUS processes
+	$(SHARED) predict.py --data $(DATA) --runs $(RUNS) --tta $(TTA) --out $(OUT)
 
 # Without RUNS, what is missing is made first: data, folds, the run of CONFIG on FOLD.
 submission: $(if $(RUNS),$(READY),train) ## the whole job: data, folds, training, blending, validation, score
 	@$(MAKE) --no-print-directory predict score
 
+verify: $(READY) ## check RUN against its manifest and predict it anew; ARGS="--tarball FILE" or "--retrain" do more
+	$(PY) -m geopose.verify --run $(RUN) $(ARGS)
+
 score: $(READY) ## validate OUT, and score it where DATA has the truth of its test half
-	$(RUN) -m geopose.submission $(OUT) --data $(DATA)
-	@if [ -d $(DATA)/truth ]; then $(RUN) -m geopose.evaluate --truth $(DATA)/truth --pred $(OUT); \
+	$(PY) -m geopose.submission $(OUT) --data $(DATA)
+	@if [ -d $(DATA)/truth ]; then $(PY) -m geopose.evaluate --truth $(DATA)/truth --pred $(OUT); \
 	else echo "$(DATA) has no truth/ folder: $(OUT) cannot be scored here"; fi
 
 # One run per fold is needed: make train FOLD=0, FOLD=1, ...
 oof: $(READY) ## out-of-fold predictions of all folds of CONFIG (or of RUNS), their score, height calibration
-	$(RUN) -m geopose.oof --data $(DATA) --runs $(or $(RUNS),$(wildcard $(RUN_DIR)/fold*)) --out $(RUN_DIR)/oof
+	$(PY) -m geopose.oof --data $(DATA) --runs $(or $(RUNS),$(wildcard $(RUN_DIR)/fold*)) --out $(RUN_DIR)/oof
 
 ablation: folds ## train the variants of configs/ablation/lite0.yaml on one budget, table in docs/ablation.md
-	$(RUN) -m geopose.ablation configs/ablation/lite0.yaml --data $(DATA) --folds $(SPLITS) --fold $(FOLD)
+	$(PY) -m geopose.ablation configs/ablation/lite0.yaml --data $(DATA) --folds $(SPLITS) --fold $(FOLD)
+
+demo: $(READY) ## predict IMAGE with the newest run and draw demo.png; ARGS="--gsd 0.5" where no georeference tells
+	$(PY) -m geopose.report.demo $(IMAGE) $(ARGS)
 
 figures: $(READY) ## draw the README's pictures into docs/
-	$(RUN) -m geopose.report.figures --data $(DATA) --runs $(RUNS) --out docs
+	$(PY) -m geopose.report.figures --data $(DATA) --runs $(RUNS) --out docs
+
+bench: $(READY) ## measure speeds, our way beside the common way, into runs/bench; wants an idle machine
+	$(PY) -m geopose.bench
 
 test: $(READY) ## run the tests
-	$(RUN) -m pytest
+	$(PY) -m pytest
 
 lint: $(READY) ## check style
-	$(RUN) -m ruff check .
-	$(RUN) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
 
 clean: ## remove caches and submissions; data/, runs/ and .venv stay
-	rm -rf .pytest_cache .ruff_cache *.tar.gz *.tar.gz.json
+	rm -rf .pytest_cache .ruff_cache *.tar.gz *.tar.gz.json .*.parts
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

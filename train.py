@@ -1,5 +1,6 @@
 """Train one fold of one config: python train.py CONFIG [key=value ...]"""
 
+import os
 from pathlib import Path
 
 from geopose.cli import Parser, UserError, run_command
@@ -24,8 +25,12 @@ def main() -> int:
 
     from geopose.engine import train  # imports Catalyst, slow: not for --help or a typo
 
-    print(f"training into {run_dir}", flush=True)
+    first = int(os.environ.get("RANK", 0)) == 0  # of torchrun's processes; it speaks for all
+    if first:
+        print(f"training into {run_dir}", flush=True)
     train(config)
+    if not first:
+        return 0
     manifest = read_manifest(run_dir)
     print(
         f"{run_dir}: {manifest['epochs']} epochs, {manifest['optimizer_steps']} steps, {manifest['seconds']:.0f} s, "

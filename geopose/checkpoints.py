@@ -20,7 +20,12 @@ def save_weights(model: nn.Module, path: Path) -> None:
     """Write a model's state, never half of it under its name."""
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     with io.writing(path) as temporary:
-        save_file(state, temporary)
+        try:
+            save_file(state, temporary)
+        except SafetensorError as error:
+            raise UserError(
+                f"{path}: could not be written ({error}); make room, then run the same command to go on"
+            ) from None
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

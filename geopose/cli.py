@@ -1,6 +1,7 @@
 """What every command shares: one-line errors for user mistakes and progress bars."""
 
 import argparse
+import errno
 import sys
 import warnings
 from collections.abc import Callable, Iterable
@@ -12,6 +13,10 @@ from tqdm import tqdm
 warnings.filterwarnings("ignore", category=FutureWarning, message="`torch.jit.script` is deprecated")
 warnings.filterwarnings("ignore", category=FutureWarning, message="Importing from timm.models.layers")
 warnings.filterwarnings("ignore", category=FutureWarning, message="`torch.cuda.amp.autocast")
+
+
+# No space, quota or limit reached, read-only, not permitted: faults of the disk, not of the program.
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class UserError(Exception):
@@ -41,11 +46,21 @@ class Parser(argparse.ArgumentParser):
 
 
 def run_command(main: Callable[[], int | None]) -> NoReturn:
-    """Run a command's main(): exit 2 with one line on a UserError, 130 on Ctrl-C, else main's own status."""
+    """Run a command's main(): exit 2 with one line on a UserError or a file that cannot be written, 130 on Ctrl-C.
+
+    Otherwise exits with main's own status.
+    """
     try:
         status = main()
     except UserError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        remedy = "make room or give a folder that can be written, then run the same command to go on"
+        print(f"error: {where}{error.strerror}; {remedy}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("interrupted; finished work is kept, run the same command to go on", file=sys.stderr)

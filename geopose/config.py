@@ -24,6 +24,7 @@ class DataConfig:
     fold: int = 0
     batch_size: int = 8  # crops per process and optimizer step / accumulation
     balance_cities: bool = False  # tiles of small cities are drawn more often: the score is a mean over cities
+    on_bad_tile: str = "fail"  # fail: a damaged file ends the run; skip: all are read first, the manifest lists the bad
     workers: int = 0  # loader processes; 0 reads in the training process, the fastest choice on two cores
 
 
@@ -110,11 +111,13 @@ class TrainConfig:
     epochs: int = 20
     steps_per_epoch: int | None = None  # null: as many as it takes to see every training tile once
     max_minutes: float | None = None  # when set, replaces epochs: training fits its schedule to this time and ends
+    schedule_boundaries: list[float] | None = None  # a manifest's: repeats a run that ended by its time budget
     accumulation_steps: int = 1
     precision: str = "fp32"  # fp32 | bf16 | fp16 (on a GPU only) | auto: bf16 where the device computes in it
     device: str = "auto"  # auto | cpu | cuda
     gpus: int = 1  # processes on this machine; more than one trains with DistributedDataParallel
     channels_last: bool = True
+    compile: bool = False  # torch.compile the network: minutes at the start, and on two CPU cores no gain
     ema_decay: float | None = None  # when set, an exponential moving average of the weights is validated and kept
     keep_checkpoints: int = 3
     early_stop_patience: int | None = None  # epochs without a better validation R2; null: never
@@ -168,6 +171,7 @@ class BlendConfig:
 
 
 CHOICES = {
+    "data.on_bad_tile": ("fail", "skip"),
     "augment.level": ("none", "d4", "safe", "light", "medium", "hard"),
     "model.decoder": ("unet", "fpn"),
     "model.decoder_block": ("plain", "residual"),

@@ -1,5 +1,7 @@
 """Tiles as batches. Batch keys: image, agl_m, scale_px_per_m, angle_rad, gsd_m, id, city."""
 
+import os
+
 import numpy as np
 import pandas as pd
 import torch
@@ -11,6 +13,7 @@ from geopose.cli import UserError
 from geopose.config import AugmentConfig, Config, ModelConfig
 from geopose.geometry import Pose
 from geopose.models.zoom import input_zoom
+from geopose.store import prefer_prepared
 from geopose.transforms import create_transform, seed_transform
 
 
@@ -115,18 +118,25 @@ class DrawSampler(Sampler):
         return iter(range(first + self.rank, first + self.draws_per_epoch, self.world_size))
 
 
-def split_fold(config: Config) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Training and validation tables of the configured fold."""
-    table = io.read_train_table(config.data.root)
+def split_fold(config: Config) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, str]]:
+    """Training and validation tiles of the configured fold, and what is wrong with the tiles left out, by id.
+
+    The tables name prepared copies where there are any. data.on_bad_tile=fail leaves no tile out: a fault that headers
+    show is raised here, any other when the tile is read.
+    """
+    everything = io.read_train_table(config.data.root)
+    table = prefer_prepared(everything, config.data.root)
+    bad = io.find_bad_tiles(table, os.cpu_count()) if config.data.on_bad_tile == "skip" else {}
+    table = table[~table.id.isin(bad)]
     io.check_labels(table)
-    folds = io.read_folds(config.data.folds, table).reindex(table.id).to_numpy()
+    folds = io.read_folds(config.data.folds, everything).reindex(table.id).to_numpy()
     train, valid = table[folds != config.data.fold], table[folds == config.data.fold]
     if valid.empty or train.empty:
         raise UserError(
             f"{config.data.folds}: data.fold={config.data.fold} leaves no tile for "
             f"{'validation' if valid.empty else 'training'}; there are folds {sorted(set(folds.tolist()))}"
         )
-    return train, valid
+    return train, valid, bad
 
 
 def create_train_loader(table: pd.DataFrame, config: Config, rank: int = 0, world_size: int = 1) -> DataLoader:

@@ -5,13 +5,16 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import torch
 from catalyst import dl
+from catalyst.callbacks.checkpoint import Checkpoint
 from catalyst.core.callback import Callback, CallbackOrder, ICriterionCallback
 from catalyst.core.logger import ILogger
 from timm.utils import ModelEmaV3
 from torch import distributed
 
+from geopose import io
 from geopose.checkpoints import CHECKPOINT_SUFFIX, save_weights
 from geopose.cli import UserError, progress
 from geopose.config import Config, save_config
@@ -23,17 +26,28 @@ from geopose.manifest import describe_environment, fingerprint_data
 from geopose.metrics import PoseScores
 from geopose.models.model import count_parameters, create_model
 from geopose.models.zoom import forward_zoomed, input_zoom
-from geopose.runs import fingerprint_file, write_manifest
+from geopose.runs import fingerprint_file, run_config, write_manifest
 from geopose.schedule import Schedule, fixed_boundaries, next_boundary
+from geopose.store import advise_preparing
 
 VALID_METRIC = "r2"
+STEPS = ("epoch_step", "batch_step", "sample_step", "need_early_stop")
 LOSSES = ("loss", "loss_agl", "loss_mag", "loss_cosine", "loss_direction", "loss_scale")
 
 
+STATE_FILE = "state.pt"  # in the run folder while the run is unfinished
+
+
 def train(config: Config) -> Path:
-    """Train one fold to the end and return its run folder, which then holds a manifest."""
+    """Train one fold to the end and return its run folder, which then holds a manifest.
+
+    A run that was broken off goes on after its last whole epoch, to the very weights it would have had: whatever is
+    drawn at random depends on the seed, the epoch and the rank alone. Raises UserError when it had other settings.
+    """
     run_dir = Path(config.run.dir)
     run_dir.mkdir(parents=True, exist_ok=True)
+    if (run_dir / STATE_FILE).exists() and run_config(run_dir) != config:
+        raise UserError(f"{run_dir} holds an unfinished run with other settings; remove it or give run.dir=DIR")
     save_config(config, run_dir / "config.yaml")
     PoseRunner(config).run()
     return run_dir
@@ -48,7 +62,7 @@ class PoseRunner(dl.Runner):
         self.run_dir = Path(config.run.dir)
         self.device = pick_device(config.train.device)
         self.precision = pick_precision(config.train.precision, self.device)
-        self.train_table, self.valid_table = split_fold(config)
+        self.train_table, self.valid_table, self.skipped_tiles = split_fold(config)
         self.cities = sorted(self.valid_table.city.unique())
 
     @property
@@ -57,7 +71,9 @@ class PoseRunner(dl.Runner):
 
     @property
     def num_epochs(self) -> int:
-        return sys.maxsize if self.config.train.max_minutes else self.config.train.epochs
+        if self.config.train.max_minutes:
+            return sys.maxsize
+        return len(self.config.train.schedule_boundaries or range(self.config.train.epochs))
 
     @property
     def steps_per_epoch(self) -> int:
@@ -79,6 +95,10 @@ class PoseRunner(dl.Runner):
 
     def get_loaders(self):
         rank, world_size = self.engine.process_index, self.engine.num_processes
+        if self.engine.is_main_process:
+            advise_preparing(self.train_table, self.config.data.root)
+            for fault in self.skipped_tiles.values():
+                print(f"left out: {fault}", flush=True)
         return {
             "train": create_train_loader(self.train_table, self.config, rank, world_size),
             "valid": create_valid_loader(self.valid_table, self.config, rank, world_size),
@@ -90,6 +110,8 @@ class PoseRunner(dl.Runner):
 
     def get_model(self):
         model = create_model(self.config.model)
+        if self.config.train.compile:
+            model.compile()  # in place: the weights keep their names
         return model.to(memory_format=torch.channels_last) if self.config.train.channels_last else model
 
     def get_criterion(self):
@@ -115,13 +137,14 @@ class PoseRunner(dl.Runner):
                 threshold=1e-4,
                 threshold_mode="abs",
             )
+        train = self.config.train
         self.schedule = Schedule(
             cfg.schedule,
             steps_per_epoch=self.steps_per_epoch,
             warmup_steps=cfg.warmup_steps,
             min_factor=cfg.min_lr / cfg.lr,
             # On a time budget the first epoch keeps the peak rate, and its duration plans the rest.
-            boundaries=[0.0] if self.config.train.max_minutes else fixed_boundaries(self.config.train.epochs),
+            boundaries=[0.0] if train.max_minutes else train.schedule_boundaries or fixed_boundaries(train.epochs),
         )
         return torch.optim.lr_scheduler.LambdaLR(optimizer, self.schedule)
 
@@ -145,9 +168,10 @@ class PoseRunner(dl.Runner):
         if train.max_minutes:
             callbacks["budget"] = BudgetCallback(train.max_minutes * 60)
         if train.early_stop_patience:
-            callbacks["early_stop"] = dl.EarlyStoppingCallback(
+            callbacks["early_stop"] = EarlyStoppingCallback(
                 patience=train.early_stop_patience, loader_key="valid", metric_key=VALID_METRIC, minimize=False
             )
+        callbacks["resume"] = ResumeCallback()
         return callbacks
 
     def get_loggers(self):
@@ -159,6 +183,37 @@ class PoseRunner(dl.Runner):
     def on_epoch_start(self, runner):
         super().on_epoch_start(runner)
         self.loaders["train"].sampler.epoch = self.epoch_step
+
+    def on_epoch_end(self, runner):
+        super().on_epoch_end(runner)
+        if self.engine.is_main_process:
+            with io.writing(self.run_dir / STATE_FILE) as temporary:
+                torch.save(self.state(), temporary)
+        self.engine.wait_for_everyone()
+
+    def state(self) -> dict:
+        """All that the epochs to come depend on, between two epochs."""
+        scaler = self.engine.scaler
+        return {
+            "steps": {name: getattr(self, name) for name in STEPS},
+            "model": self.engine.unwrap_model(self.model).state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "scaler": scaler.state_dict() if scaler else None,
+            "callbacks": {name: c.state() for name, c in self.callbacks.items() if hasattr(c, "state")},
+        }
+
+    def restore(self, state: dict) -> None:
+        """Go on from what state() gave."""
+        for name in STEPS:
+            setattr(self, name, state["steps"][name])
+        self.engine.unwrap_model(self.model).load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        if self.engine.scaler:
+            self.engine.scaler.load_state_dict(state["scaler"])
+        for name, values in state["callbacks"].items():
+            self.callbacks[name].restore(values)
 
     def on_batch_start(self, runner):
         self.batch = {
@@ -263,6 +318,12 @@ class EmaCallback(Callback):
         # The warm-up lets the average follow fast at first, instead of clinging to the initial weights.
         self.average = ModelEmaV3(runner.engine.unwrap_model(runner.model), decay=self.decay, use_warmup=True)
 
+    def state(self) -> dict:
+        return self.average.module.state_dict()
+
+    def restore(self, state: dict) -> None:
+        self.average.module.load_state_dict(state)
+
     def on_batch_end(self, runner) -> None:
         if runner.is_train_loader and step_is_due(runner, self.accumulation_steps):
             self.average.update(runner.engine.unwrap_model(runner.model), step=runner.batch_step)
@@ -351,6 +412,22 @@ class CheckpointCallback(dl.CheckpointCallback):
         """File name and score of what is kept, best first."""
         return [{"file": Path(c.logpath).name, VALID_METRIC: c.metric} for c in self._storage]
 
+    state = kept
+
+    def restore(self, state: list[dict]) -> None:
+        folder = Path(self.logdir)
+        self._storage = [Checkpoint(None, str(folder / kept["file"]), kept[VALID_METRIC]) for kept in state]
+
+
+class EarlyStoppingCallback(dl.EarlyStoppingCallback):
+    """Catalyst's, able to go on where it stopped."""
+
+    def state(self) -> dict:
+        return {"best_score": self.best_score, "num_no_improvement_epochs": self.num_no_improvement_epochs}
+
+    def restore(self, state: dict) -> None:
+        vars(self).update(state)
+
 
 class BudgetCallback(Callback):
     """Ends training on a time budget, with the schedule fitted to it epoch by epoch."""
@@ -361,6 +438,12 @@ class BudgetCallback(Callback):
 
     def on_experiment_start(self, runner) -> None:
         self.start = time.monotonic()
+
+    def state(self) -> float:
+        return time.monotonic() - self.start
+
+    def restore(self, state: float) -> None:
+        self.start = time.monotonic() - state
 
     def on_epoch_start(self, runner) -> None:
         self.epoch_start = time.monotonic()
@@ -385,6 +468,12 @@ class ProgressCallback(Callback):
     def __init__(self):
         super().__init__(order=CallbackOrder.External)
         self.best = -math.inf
+
+    def state(self) -> float:
+        return self.best
+
+    def restore(self, state: float) -> None:
+        self.best = state
 
     def on_loader_start(self, runner) -> None:
         if runner.engine.is_main_process:
@@ -423,6 +512,12 @@ class ManifestCallback(Callback):
     def on_experiment_start(self, runner) -> None:
         self.start = time.monotonic()
 
+    def state(self) -> float:
+        return time.monotonic() - self.start
+
+    def restore(self, state: float) -> None:
+        self.start = time.monotonic() - state
+
     def on_experiment_end(self, runner) -> None:
         if not runner.engine.is_main_process:
             return
@@ -446,11 +541,29 @@ class ManifestCallback(Callback):
                 "folds": fingerprint_file(Path(config.data.folds)),
                 "train_tiles": len(runner.train_table),
                 "valid_tiles": len(runner.valid_table),
+                "skipped_tiles": runner.skipped_tiles,
             },
             "checkpoints": [c | {"sha256": fingerprint_file(folder / c["file"])} for c in kept],
             **describe_environment(),
         }
         write_manifest(runner.run_dir, manifest)
+        (runner.run_dir / STATE_FILE).unlink(missing_ok=True)
+
+
+class ResumeCallback(Callback):
+    """Lets a run that was broken off go on; after the other callbacks, which start anew, have started."""
+
+    def __init__(self):
+        super().__init__(order=CallbackOrder.External + 2)
+
+    def on_experiment_start(self, runner) -> None:
+        path = runner.run_dir / STATE_FILE
+        if not path.exists():
+            return
+        runner.restore(torch.load(path, map_location=runner.engine.device, weights_only=True))
+        if runner.engine.is_main_process:
+            runner.loggers["csv"].forget_after(runner.epoch_step)
+            print(f"going on after epoch {runner.epoch_step}", flush=True)
 
 
 class MetricsCsv(ILogger):
@@ -463,6 +576,11 @@ class MetricsCsv(ILogger):
     @property
     def logger(self):
         return self.path
+
+    def forget_after(self, epoch: int) -> None:
+        """Drop the rows of later epochs, which are going to be trained again."""
+        table = pd.read_csv(self.path, dtype=str)
+        io.write_csv(table[table.epoch.astype(int) <= epoch], self.path)
 
     def log_metrics(self, metrics, scope: str, runner) -> None:
         if scope != "epoch":

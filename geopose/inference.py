@@ -1,8 +1,9 @@
 """Blended prediction of whole tiles by the checkpoints of one or many runs."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader
 
+from geopose import io
 from geopose.calibration import Calibration
 from geopose.checkpoints import load_average_model, load_model
 from geopose.cli import UserError
@@ -17,6 +19,9 @@ from geopose.config import BlendConfig
 from geopose.data import TileDataset
 from geopose.devices import autocast, pick_precision
 from geopose.geometry import direction_angle
+from geopose.layers import count_nonfinite
+from geopose.metrics import PoseScores
+from geopose.overlap import read_ahead
 from geopose.runs import checkpoint_paths
 from geopose.tta import VIEWS, Blend, predict_view
 
@@ -32,39 +37,102 @@ class TilePrediction:
     seconds: float
 
 
+class NotFiniteError(UserError):
+    """A prediction holds NaN or infinity; the text names the layer where it began."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One model of an ensemble: how to get it, its weight, the size of its file."""
+
+    load: Callable[[], torch.nn.Module]
+    weight: float
+    megabytes: float
+
+
 class Ensemble:
     """The kept checkpoints of some runs, blended over the views of a test-time augmentation.
 
-    Sums are float32 on the device; but for combine="median", nothing more than one prediction is held.
+    Sums are float32 on the device; but for combine="median", nothing more than one prediction is held. keep_models
+    loads every model once and keeps it, else each is loaded anew for every tile, so that memory holds one. spread adds
+    the heights' standard deviation over models and views to what predict returns.
     """
 
-    def __init__(self, runs: list[str | Path], cfg: BlendConfig, device: torch.device, calibration: Calibration):
+    def __init__(
+        self,
+        runs: list[str | Path],
+        cfg: BlendConfig,
+        device: torch.device,
+        calibration: Calibration,
+        keep_models: bool = True,
+        spread: bool = False,
+    ):
         self.cfg, self.device, self.calibration = cfg, device, calibration
+        self.keep_models, self.spread = keep_models, spread
         self.views = [(view, zoom) for view in VIEWS[cfg.tta] for zoom in cfg.zooms]
         self.precision = pick_precision(cfg.precision, device)
         self.members = [member for run, w in weigh_runs(runs, cfg) for member in self._members(run, w)]
 
-    def _members(self, run: Path, run_weight: float) -> list[tuple[torch.nn.Module, float]]:
+    def _members(self, run: Path, run_weight: float) -> list[Member]:
         """Models of a run with their weights."""
         ranked = weigh_checkpoints(checkpoint_paths(run), self.cfg)
+        megabytes = [path.stat().st_size / 1e6 for path, _ in ranked]
         if self.cfg.average_weights:
-            return [(load_average_model(run, ranked, self.device), run_weight)]
-        return [(load_model(run, path, self.device), run_weight * weight) for path, weight in ranked]
+            return [self._member(megabytes[0], run_weight, load_average_model, run, ranked, self.device)]
+        return [
+            self._member(size, run_weight * weight, load_model, run, path, self.device)
+            for size, (path, weight) in zip(megabytes, ranked, strict=True)
+        ]
+
+    def _member(self, megabytes: float, weight: float, load: Callable, *args) -> Member:
+        load = partial(load, *args)
+        if self.keep_models:
+            load = cache(load)
+            load()  # a damaged file shows now, not at the first tile
+        return Member(load, weight, megabytes)
+
+    def describe_memory(self) -> str:
+        """What keeping all models costs against loading each for every tile, in one line."""
+        total, largest = sum(m.megabytes for m in self.members), max(m.megabytes for m in self.members)
+        count = len(self.members)
+        if self.keep_models:
+            return f"{count} models kept, {total:.0f} MB of weights; one at a time would hold {largest:.0f} MB"
+        return f"{count} models loaded anew for every tile, {largest:.0f} MB at a time instead of {total:.0f}"
 
     @torch.inference_mode()
     def predict(self, batch: dict) -> dict:
         """Blended pose of a batch of tiles; see Blend.compute."""
         on_device = {key: batch[key].to(self.device) for key in ("image", "gsd_m")} | {"city": batch["city"]}
-        blend = Blend(self.cfg.combine)
+        blend = Blend(self.cfg.combine, self.spread)
         with autocast(self.device, self.precision):
-            for model, weight in self.members:
+            for member in self.members:
+                model = member.load()
                 for view, zoom in self.views:
-                    blend.add(predict_view(model, on_device, view, zoom), weight)
-        return blend.compute()
+                    blend.add(predict_view(model, on_device, view, zoom), member.weight)
+            pose = blend.compute()
+            if not all(bool(torch.isfinite(values).all()) for values in pose.values()):
+                raise NotFiniteError(self._explain_nonfinite(on_device, batch["id"][0]))
+        return pose
+
+    def _explain_nonfinite(self, batch: dict, tile_id: str) -> str:
+        """One line on where a prediction that is not finite began."""
+        for member in self.members:
+            model = member.load()
+            for view, zoom in self.views:
+                with count_nonfinite(model) as counts:
+                    predict_view(model, batch, view, zoom)
+                if counts:
+                    layer, count = next(iter(counts.items()))
+                    remedy = "train the run again" if self.precision == "fp32" else "predict in fp32"
+                    return (
+                        f"{tile_id}: not finite in {self.precision}, first {count} values of layer {layer}, "
+                        f"{len(counts)} layers in all; {remedy}"
+                    )
+        return f"{tile_id}: the heights' and magnitudes' ratio is not finite; train the run longer"
 
     def predict_tiles(self, table: pd.DataFrame) -> Iterator[TilePrediction]:
         """Predictions of the tiles of a table (columns id, city, gsd_m, rgb), one at a time, in table order."""
-        for batch in DataLoader(TileDataset(table), batch_size=1):
+        for batch in read_ahead(DataLoader(TileDataset(table), batch_size=1)):
             start = time.perf_counter()
             pose = self.predict(batch)
             factors = self.calibration.factors(batch["city"][0])
@@ -75,6 +143,19 @@ class Ensemble:
                 angle_rad=float(direction_angle(pose["direction"])[0]),
                 seconds=time.perf_counter() - start,
             )
+
+
+def score_predictions(predictions: Iterable[TilePrediction], tiles: pd.DataFrame) -> dict:
+    """The challenge's score, as PoseScores.compute gives it, of predictions of labelled tiles, in the table's order.
+
+    tiles has the columns of io.read_train_table. Heights below 0 count as 0, as a submission holds them.
+    """
+    scores = PoseScores(sorted(tiles.city.unique()))
+    for tile, row in zip(predictions, tiles.itertuples(), strict=True):
+        true = io.read_vflow(row.vflow, row.agl)
+        pose = (tile.scale_px_per_m, true.scale_px_per_m, tile.angle_rad, true.angle_rad)
+        scores.update(row.city, np.maximum(tile.agl_m, 0), io.read_agl(row.agl), *pose)
+    return scores.compute()
 
 
 def weigh_runs(runs: list[str | Path], cfg: BlendConfig) -> list[tuple[Path, float]]:

@@ -11,6 +11,7 @@ import os
 import re
 import tempfile
 import warnings
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
-from geopose.cli import UserError
+from geopose.cli import UserError, one_line, progress
 
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
 
@@ -33,6 +34,9 @@ UNKNOWN_CM = 65535
 CM_PER_M = 100.0
 DEFLATE = {"compress": "deflate", "zlevel": 1}  # three times as fast as the usual level, files 5 % larger
 MAX_AGL_M = (UNKNOWN_CM - 1) / CM_PER_M
+MAX_PIXELS = 500_000_000  # of what is read whole
+# What a crop of a large tile is read fastest from. The level makes files smaller and slows writing, not reading.
+PREPARED = {"driver": "GTiff", "tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "zstd", "zstd_level": 9}
 
 TABLE_COLUMNS = {
     "metadata.csv": ("id", "city", "gsd"),
@@ -165,7 +169,7 @@ def read_csv(path: str | os.PathLike) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype={"id": str, "city": str}, keep_default_na=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, ValueError) as error:
-        raise UserError(f"{path}: not a readable CSV ({error}); download or make it again") from None
+        raise UserError(f"{path}: not a readable CSV ({one_line(error)}); download or make it again") from None
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise UserError(f"{path}: no column {', '.join(missing)}; it must have {', '.join(columns)}")
@@ -239,6 +243,7 @@ def read_rgb(path: str | os.PathLike, window: Window | None = None) -> np.ndarra
     with _open(path) as raster:
         if raster.count != 3 or raster.dtypes[0] != "uint8":
             raise UserError(f"{path}: {raster.count} bands of {raster.dtypes[0]}; a tile's image has 3 bands of uint8")
+        _refuse_giant(raster, str(path))
         return np.ascontiguousarray(raster.read(window=window).transpose(1, 2, 0))
 
 
@@ -258,7 +263,7 @@ def read_agl(path: str | os.PathLike, window: Window | None = None) -> np.ndarra
 def decode_agl(content: bytes, where: str, size: tuple[int, int] | None = None) -> AglFile:
     """Heights from a TIFF file's bytes; where names the file in errors. Refuses a size (H, W) other than the given."""
     with (
-        _one_line_errors(where),
+        one_line_errors(where),
         MemoryFile(content or b"empty", filename="heights.tif") as memory,
         memory.open(driver="GTiff") as raster,
     ):
@@ -270,13 +275,23 @@ def decode_agl(content: bytes, where: str, size: tuple[int, int] | None = None) 
 
 
 def _read_heights(raster: rasterio.DatasetReader, where: str, window: Window | None = None) -> np.ndarray:
-    if raster.count != 1:
-        raise UserError(f"{where}: {raster.count} bands; heights have one band")
     centimetres = _is_centimetres(where, np.dtype(raster.dtypes[0]))
+    if raster.count > (1 if centimetres else 2):  # a scene's metres have their spread as a second band
+        raise UserError(f"{where}: {raster.count} bands; heights have one band")
+    _refuse_giant(raster, where)
     values = raster.read(1, window=window)
     if centimetres:
         return np.where(values == UNKNOWN_CM, np.float32(np.nan), values.astype(np.float32) / np.float32(CM_PER_M))
     return values.astype(np.float32)
+
+
+def _refuse_giant(raster: rasterio.DatasetReader, where: str) -> None:
+    """A damaged header may ask for more memory than there is."""
+    if raster.height * raster.width > MAX_PIXELS:
+        raise UserError(
+            f"{where}: {raster.height}x{raster.width}, more than {MAX_PIXELS:.0e} pixels; "
+            "copy it again if it is damaged, else cut it"
+        )
 
 
 def read_vflow(path: str | os.PathLike, agl_path: str | os.PathLike) -> VflowLabel:
@@ -293,7 +308,7 @@ def read_vflow(path: str | os.PathLike, agl_path: str | os.PathLike) -> VflowLab
 
 
 def parse_vflow(text: str | bytes, where: str, centimetres: bool = True, finite: bool = True) -> VflowLabel:
-    """Scale and angle from JSON text; where names the file in errors; centimetres: scale is px/cm, else px/m.
+    """Scale and angle from JSON text; where names the file in errors; centimetres: "scale" is px/cm, else px/m.
 
     finite=False lets NaN and infinity pass: the score of a prediction takes note of them instead.
     """
@@ -304,12 +319,16 @@ def parse_vflow(text: str | bytes, where: str, centimetres: bool = True, finite:
     if not isinstance(values, dict):
         raise UserError(f"{where}: not a JSON object; it must hold scale and angle")
     numbers = {}
-    for key in ("scale", "angle"):
+    keys = ("scale", "angle")
+    if "scale_px_per_m" in values:  # a scene's pose, which names its units
+        keys, centimetres = ("scale_px_per_m", "angle_rad"), False
+    for key in keys:
         value = values.get(key)
         if not isinstance(value, float) or (finite and not math.isfinite(value)):
             raise UserError(f"{where}: {key} is {value if key in values else 'missing'}; it must be a finite number")
         numbers[key] = float(value)
-    return VflowLabel(numbers["scale"] * (CM_PER_M if centimetres else 1.0), numbers["angle"])
+    scale, angle_rad = (numbers[key] for key in keys)
+    return VflowLabel(scale * (CM_PER_M if centimetres else 1.0), angle_rad)
 
 
 def check_labels(table: pd.DataFrame) -> None:
@@ -320,11 +339,8 @@ def check_labels(table: pd.DataFrame) -> None:
 
     def header(row) -> bool:
         with _open(row.rgb) as image, _open(row.agl) as agl:
-            if (image.height, image.width) != (agl.height, agl.width):
-                raise UserError(
-                    f"{row.agl}: {agl.height}x{agl.width}, but its RGB is {image.height}x{image.width}; "
-                    "replace the one that is wrong"
-                )
+            if image.shape != agl.shape:
+                raise UserError(_size_fault(row, image.shape, agl.shape))
             if not Path(row.vflow).exists():
                 raise UserError(f"{row.vflow} missing; every tile needs its {vflow_name('<id>')}")
             return _is_centimetres(row.agl, np.dtype(agl.dtypes[0]))
@@ -338,17 +354,42 @@ def check_labels(table: pd.DataFrame) -> None:
         )
 
 
+def find_bad_tiles(table: pd.DataFrame, workers: int) -> dict[str, str]:
+    """What is wrong, in one line, with each training tile that cannot be read to the last pixel, by id.
+
+    table has the columns of read_train_table.
+    """
+
+    def fault(row) -> str | None:
+        try:
+            rgb, agl_m = read_rgb(row.rgb), read_agl(row.agl)
+            read_vflow(row.vflow, row.agl)
+        except UserError as error:
+            return str(error)
+        return None if rgb.shape[:2] == agl_m.shape else _size_fault(row, rgb.shape[:2], agl_m.shape)
+
+    with ThreadPoolExecutor(workers) as pool:
+        faults = progress(pool.map(fault, table.itertuples()), "read all tiles", total=len(table), unit="tile")
+        return {tile_id: fault for tile_id, fault in zip(table.id, faults, strict=True) if fault}
+
+
+def _size_fault(row, rgb_size: tuple[int, int], agl_size: tuple[int, int]) -> str:
+    (height, width), (agl_height, agl_width) = rgb_size, agl_size
+    return f"{row.agl}: {agl_height}x{agl_width}, but its RGB is {height}x{width}; replace the one that is wrong"
+
+
 @contextmanager
 def _open(path: str | os.PathLike) -> Iterator[rasterio.DatasetReader]:
     """An open raster; a fault on opening or reading becomes one line."""
     if not Path(path).exists():
         raise UserError(f"{path} missing; restore the file or take its id out of the CSV")
-    with _one_line_errors(str(path)), rasterio.open(path) as raster:
+    with one_line_errors(str(path)), rasterio.open(path) as raster:
         yield raster
 
 
 @contextmanager
-def _one_line_errors(where: str) -> Iterator[None]:
+def one_line_errors(where: str) -> Iterator[None]:
+    """Faults of a raster as UserError with one line; where names the file."""
     try:
         yield
     except RasterioError as error:
@@ -429,6 +470,21 @@ def write_raster_like(path: str | os.PathLike, raster: np.ndarray, like: str | o
     if np.issubdtype(raster.dtype, np.floating):
         profile["nodata"] = np.nan
     write_bytes(path, _encode(bands, profile))
+
+
+def encode_prepared(source: str | os.PathLike) -> bytes:
+    """A raster's pixels, lossless and in their own dtype, as a TIFF of 256 px tiles; decoded again and compared.
+
+    Raises UserError when that does not give the same pixels.
+    """
+    with _open(source) as raster:
+        bands = raster.read()
+    predictor = 3 if np.issubdtype(bands.dtype, np.floating) else 2
+    content = _encode(bands, {**PREPARED, "predictor": predictor, "interleave": "pixel"})
+    with MemoryFile(content) as memory, memory.open() as copy:
+        if zlib.crc32(np.ascontiguousarray(copy.read())) != zlib.crc32(np.ascontiguousarray(bands)):
+            raise UserError(f"{source}: its copy holds other pixels; check the machine's memory, then run again")
+    return content
 
 
 def _encode(bands: np.ndarray, profile: dict) -> bytes:

@@ -4,7 +4,6 @@
 <id>_VFLOW.json of every training tile, scores.json (cross-validated) and calibration.json (see calibration.py).
 """
 
-import json
 from collections import defaultdict
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +20,9 @@ from geopose.evaluate import encode_scores, format_scores
 from geopose.geometry import flow_direction
 from geopose.inference import Ensemble
 from geopose.metrics import HeightSums, PoseScores, height_sums
+from geopose.predictions import made_of, missing_tiles, start_folder, write_tile
 from geopose.runs import checkpoint_paths, fingerprint_checkpoints, finished_runs, run_config
+from geopose.store import prefer_prepared
 
 
 def main() -> int:
@@ -37,7 +38,7 @@ def main() -> int:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     args = parser.parse_args()
 
-    table = io.read_train_table(args.data)
+    table = prefer_prepared(io.read_train_table(args.data), args.data)
     runs_of_fold, folds = assign_runs(args.runs or finished_runs("runs", args.data), table)
     table["fold"] = folds.reindex(table.id).to_numpy()
     blend = BlendConfig(tta=args.tta, precision=args.precision)
@@ -83,24 +84,20 @@ def assign_runs(runs: list[str | Path], table: pd.DataFrame) -> tuple[dict[int, 
 def start_or_resume(out: Path, runs_of_fold: dict[int, list[Path]], blend: BlendConfig) -> None:
     """Note what the folder is made of, or refuse a folder made of something else."""
     runs = [run for fold in sorted(runs_of_fold) for run in runs_of_fold[fold]]
-    recipe = {"blend": json.loads(json.dumps(asdict(blend))), "checkpoints": fingerprint_checkpoints(runs)}
-    path = out / "recipe.json"
-    if path.exists() and json.loads(path.read_text()) != recipe:
+    recipe = {"blend": asdict(blend), "checkpoints": fingerprint_checkpoints(runs)}
+    if not made_of(out, recipe):
         raise UserError(f"{out} holds predictions of other checkpoints or views; remove it or give another --out")
-    io.write_bytes(path, (json.dumps(recipe, indent=2) + "\n").encode())
+    start_folder(out, recipe)
 
 
 def predict_fold(tiles: pd.DataFrame, runs: list[Path], blend: BlendConfig, device, out: Path) -> None:
     """Write the predictions of one fold's tiles that are not there yet."""
-    todo = tiles[[not (out / io.vflow_name(tile_id)).exists() for tile_id in tiles.id]]
+    todo = missing_tiles(out, tiles)
     if todo.empty:
         return
     ensemble = Ensemble(runs, blend, device, Calibration())
-    bar = progress(ensemble.predict_tiles(todo), f"fold {tiles.fold.iloc[0]}", total=len(todo), unit="tile")
-    for tile in bar:
-        io.write_bytes(out / io.agl_name(tile.tile_id), io.encode_agl(tile.agl_m))
-        # The pose comes last: a tile whose pose stands is whole.
-        io.write_bytes(out / io.vflow_name(tile.tile_id), io.encode_vflow(tile.scale_px_per_m, tile.angle_rad))
+    for tile in progress(ensemble.predict_tiles(todo), f"fold {tiles.fold.iloc[0]}", total=len(todo), unit="tile"):
+        write_tile(out, tile)
 
 
 def score_tiles(table: pd.DataFrame, out: Path) -> tuple[pd.DataFrame, dict]:

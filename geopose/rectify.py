@@ -68,6 +68,12 @@ def _land(agl_m, dx_px_per_m, dy_px_per_m):
     return source
 
 
+def write_rectified(ground: Rectified, out: Path, stem: str, like: Path) -> None:
+    """Write the three rasters into a folder, on the grid of the image like."""
+    for suffix, raster in (("", ground.rgb), ("_AGL", ground.agl_m), ("_HIDDEN", ground.hidden.astype(np.uint8))):
+        io.write_raster_like(out / f"{stem}_RECT{suffix}.tif", raster, like)
+
+
 def main() -> int:
     parser = Parser(
         "Remove the lean of an image.", "python -m geopose.rectify x_RGB.j2k x_AGL.tif x_VFLOW.json --out rectified"
@@ -85,8 +91,7 @@ def main() -> int:
         )
     ground = rectify(rgb, agl_m, label.scale_px_per_m, label.angle_rad)
     stem = args.rgb.stem.removesuffix("_RGB")
-    for suffix, raster in (("", ground.rgb), ("_AGL", ground.agl_m), ("_HIDDEN", ground.hidden.astype(np.uint8))):
-        io.write_raster_like(args.out / f"{stem}_RECT{suffix}.tif", raster, args.rgb)
+    write_rectified(ground, args.out, stem, args.rgb)
     print(f"{args.out}: {stem}_RECT.tif, _AGL and _HIDDEN; {ground.hidden.mean():.1%} of the ground was hidden")
     return 0
 

@@ -38,6 +38,14 @@ def finished_runs(runs_root: str | os.PathLike, data_root: str | os.PathLike) ->
     return [m.parent for m in manifests if Path(read_manifest(m.parent)["data"]["root"]).resolve() == here]
 
 
+def newest_run(runs_root: str | os.PathLike) -> Path:
+    """The run under a folder that was finished last. Raises UserError when there is none."""
+    manifests = list(Path(runs_root).glob("*/fold*/manifest.json"))
+    if not manifests:
+        raise UserError(f"no finished run under {runs_root}/; run 'make train' or name --runs")
+    return max(manifests, key=lambda path: path.stat().st_mtime).parent
+
+
 def checkpoint_paths(run_dir: str | os.PathLike) -> list[Path]:
     """The checkpoints a finished run kept, best first."""
     paths = [Path(run_dir) / "checkpoints" / kept["file"] for kept in read_manifest(run_dir)["checkpoints"]]
@@ -50,6 +58,11 @@ def checkpoint_paths(run_dir: str | os.PathLike) -> list[Path]:
 def fingerprint_checkpoints(runs: list[str | os.PathLike]) -> dict[str, str]:
     """Path -> SHA-256 of every checkpoint the runs kept."""
     return {str(path): fingerprint_file(path) for run in runs for path in checkpoint_paths(run)}
+
+
+def encode_recipe(recipe: dict) -> bytes:
+    """All that decides some predictions, but for the code, as it stands in a file beside them."""
+    return (json.dumps(recipe, indent=2) + "\n").encode()
 
 
 def fingerprint_file(path: Path) -> str:

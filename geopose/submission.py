@@ -48,34 +48,46 @@ class SubmissionWriter:
         self._stack.__exit__(*exception)
 
     def add(self, tile_id: str, agl_m: np.ndarray, scale_px_per_m: float, angle_rad: float) -> None:
-        """Add a tile. agl_m float [H,W] metres; angle in radians, wrapped to [0, 2 pi).
+        """Add a tile; see encode_prediction. Raises UserError when the id was added before."""
+        self.add_encoded(tile_id, encode_prediction(tile_id, agl_m, scale_px_per_m, angle_rad))
 
-        Negative heights and a negative scale become 0. Raises UserError naming the id when a value is not finite, a
-        height exceeds what the format holds, or the id was added before.
-        """
-        agl_m, scale_px_per_m, angle_rad = np.asarray(agl_m), float(scale_px_per_m), float(angle_rad)
+    def add_encoded(self, tile_id: str, files: list[tuple[str, bytes]]) -> None:
+        """Add a tile's files, as encode_prediction gave them."""
         if tile_id in self.ids:
             raise UserError(f"{tile_id}: predicted twice; give each id once")
-        if agl_m.ndim != 2:
-            raise UserError(f"{tile_id}: heights of shape {agl_m.shape}; a tile has one [H, W] map")
-        bad = int(np.count_nonzero(~np.isfinite(agl_m)))
-        if bad:
-            raise UserError(f"{tile_id}: {bad} of {agl_m.size} heights are NaN or infinite; predict in float32")
-        for name, value in (("scale", scale_px_per_m), ("angle", angle_rad)):
-            if not math.isfinite(value):
-                raise UserError(f"{tile_id}: {name} is {value}; predict in float32")
-        try:
-            heights = io.encode_agl(agl_m)
-        except ValueError as error:
-            raise UserError(f"{tile_id}: {error}; train the model longer or check its units") from None
-        self._add_member(io.agl_name(tile_id), heights)
-        self._add_member(io.vflow_name(tile_id), io.encode_vflow(max(scale_px_per_m, 0.0), wrap_angle(angle_rad)))
+        for name, content in files:
+            self._add_member(name, content)
         self.ids.add(tile_id)
 
     def _add_member(self, name: str, content: bytes) -> None:
         member = tarfile.TarInfo(name)  # its time, owner and group are 0 unless set
         member.size, member.mode = len(content), 0o644
         self._tar.addfile(member, bytes_io.BytesIO(content))
+
+
+def encode_prediction(
+    tile_id: str, agl_m: np.ndarray, scale_px_per_m: float, angle_rad: float
+) -> list[tuple[str, bytes]]:
+    """Names and contents of a tile's two files. agl_m float [H,W] metres; angle in radians, wrapped to [0, 2 pi).
+
+    Negative heights and a negative scale become 0. Raises UserError naming the id when a value is not finite or a
+    height exceeds what the format holds.
+    """
+    agl_m, scale_px_per_m, angle_rad = np.asarray(agl_m), float(scale_px_per_m), float(angle_rad)
+    if agl_m.ndim != 2:
+        raise UserError(f"{tile_id}: heights of shape {agl_m.shape}; a tile has one [H, W] map")
+    bad = int(np.count_nonzero(~np.isfinite(agl_m)))
+    if bad:
+        raise UserError(f"{tile_id}: {bad} of {agl_m.size} heights are NaN or infinite; predict in float32")
+    for name, value in (("scale", scale_px_per_m), ("angle", angle_rad)):
+        if not math.isfinite(value):
+            raise UserError(f"{tile_id}: {name} is {value}; predict in float32")
+    try:
+        heights = io.encode_agl(agl_m)
+    except ValueError as error:
+        raise UserError(f"{tile_id}: {error}; train the model longer or check its units") from None
+    pose = io.encode_vflow(max(scale_px_per_m, 0.0), wrap_angle(angle_rad))
+    return [(io.agl_name(tile_id), heights), (io.vflow_name(tile_id), pose)]
 
 
 # --- reading ----------------------------------------------------------------------------------------------------

@@ -42,12 +42,15 @@ def predict_view(model: nn.Module, batch: dict, view: str = "e", zoom: float = 1
 class Blend:
     """Predictions of one batch joined: heights and scales averaged, directions of length 1 summed and normalised.
 
-    combine="median" takes the weighted median of the heights instead; it alone has to hold every prediction.
+    combine="median" takes the weighted median of the heights instead; it alone has to hold every prediction. spread
+    asks for the heights' standard deviation as well.
     """
 
     combine: str = "mean"
+    spread: bool = False
     weight: float = 0.0
     sums: dict[str, torch.Tensor] = field(default_factory=dict)
+    pivot_m: torch.Tensor | None = None
     heights: list[torch.Tensor] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
 
@@ -55,6 +58,8 @@ class Blend:
         """Take in one prediction of predict_view with a positive weight."""
         self.weight += weight
         summed = ("direction", "scale_px_per_m")
+        if self.spread:
+            self._add_deviation(prediction["agl_m"], weight)
         if self.combine == "median":
             self.heights.append(prediction["agl_m"])
             self.weights.append(weight)
@@ -67,13 +72,26 @@ class Blend:
                 self.sums[key] = prediction[key] * weight
 
     def compute(self) -> dict:
-        """agl_m [B,1,H,W], scale_px_per_m [B], direction [B,2] of length 1."""
+        """agl_m [B,1,H,W], scale_px_per_m [B], direction [B,2] of length 1; spread_m [B,1,H,W] where asked for."""
         agl_m = self.sums["agl_m"] / self.weight if self.combine == "mean" else self._median_height()
-        return {
+        pose = {
             "agl_m": agl_m,
             "scale_px_per_m": self.sums["scale_px_per_m"] / self.weight,
             "direction": nn.functional.normalize(self.sums["direction"], dim=-1),
         }
+        if self.spread:
+            mean = self.sums["deviation"] / self.weight
+            pose["spread_m"] = (self.sums["squared_deviation"] / self.weight - mean.square()).clamp(min=0).sqrt()
+        return pose
+
+    def _add_deviation(self, agl_m, weight: float) -> None:
+        """Sums of deviations from the first prediction, which lie near 0, so that their squares lose no precision."""
+        if self.pivot_m is None:
+            self.pivot_m = agl_m.clone()
+            self.sums |= {name: torch.zeros_like(agl_m) for name in ("deviation", "squared_deviation")}
+        deviation = agl_m - self.pivot_m
+        self.sums["deviation"].add_(deviation, alpha=weight)
+        self.sums["squared_deviation"].addcmul_(deviation, deviation, value=weight)
 
     def _median_height(self):
         """The middle of the sorted heights, each counted by its weight; the mean of two that share the middle."""

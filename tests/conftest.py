@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from helpers import write_competition
+from helpers import make_folds, ok, predict, run, train, write_competition
 
 
 @pytest.fixture
@@ -11,6 +11,30 @@ def competition(tmp_path) -> Path:
     """A fresh competition folder: two train and two test tiles of 24 x 32 px for each of the four cities."""
     root = tmp_path / "competition"
     write_competition(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def job(tmp_path_factory):
+    """data -> folds -> train 2 steps -> predict, on 8 .j2k tiles of 96 px."""
+    root = tmp_path_factory.mktemp("job")
+    data, folds, run_dir, out = root / "data", root / "folds.csv", root / "runs" / "fold0", root / "submission.tar.gz"
+    synthetic = ("-m", "geopose.synthetic", "--out", data, "--train", 8, "--test", 4, "--size", 96)
+    ok(run(*synthetic, "--rgb-format", "j2k"))
+    assert len(list((data / "train").glob("*_RGB.j2k"))) == 8
+    make_folds(data, folds)
+    ok(train(data, folds, run_dir))
+    print(ok(predict(data, run_dir, out, "--tta", "d4")))
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory):
+    """A competition folder of 8 tiles with folds.csv, two folds, for training in this process."""
+    root = tmp_path_factory.mktemp("tiny")
+    ids = write_competition(root, size=(40, 48))
+    rows = [f"{i},{i.split('_')[0]},{number % 2}" for number, i in enumerate(ids)]
+    (root / "folds.csv").write_text("\n".join(["id,city,fold", *rows]) + "\n")
     return root
 
 

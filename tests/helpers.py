@@ -1,12 +1,15 @@
 """Tiny competition folders and commands run as a user runs them."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import rasterio
+
+from geopose.config import Config, load_config
 
 REPO = Path(__file__).resolve().parent.parent
 CITIES = ("ARG", "ATL", "JAX", "OMA")
@@ -60,9 +63,11 @@ def write_tables(root: Path, ids: list[str], bare: bool = False) -> None:
     (root / "geopose_test.csv").write_text("\n".join(["id,rgb", *test]) + "\n")
 
 
-def run(*command) -> subprocess.CompletedProcess:
-    """Run `python ...` in the repository root."""
-    return subprocess.run([sys.executable, *map(str, command)], cwd=REPO, capture_output=True, text=True, check=False)
+def run(*command, **environment: str) -> subprocess.CompletedProcess:
+    """Run `python ...` in the repository root, with some environment variables set."""
+    words = [sys.executable, *map(str, command)]
+    env = os.environ | environment
+    return subprocess.run(words, cwd=REPO, capture_output=True, text=True, check=False, env=env)
 
 
 def assert_user_error(result: subprocess.CompletedProcess, *words: str) -> None:
@@ -71,3 +76,57 @@ def assert_user_error(result: subprocess.CompletedProcess, *words: str) -> None:
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
     for word in words:
         assert word in result.stderr
+
+
+# --- the scripts on tiny settings ---
+
+CONFIG = "configs/lite0_synthetic.yaml"
+TINY = [
+    "train.max_minutes=null",
+    "train.epochs=1",
+    "train.steps_per_epoch=2",
+    "data.batch_size=2",
+    "augment.crop_px=64",
+    "model.decoder_channels=[8,8,16]",
+    "model.head_channels=8",
+]
+
+
+def ok(result) -> str:
+    """What a command printed; it must have ended well."""
+    assert result.returncode == 0, result.stderr + result.stdout
+    return result.stdout
+
+
+def make_folds(data, folds) -> None:
+    """Two folds by the real script."""
+    ok(run("make_folds.py", "--data", data, "--out", folds, "--num-folds", 2))
+
+
+def train(data, folds, run_dir, *overrides) -> subprocess.CompletedProcess:
+    """Two steps by the real script."""
+    return run("train.py", CONFIG, f"data.root={data}", f"data.folds={folds}", f"run.dir={run_dir}", *TINY, *overrides)
+
+
+def predict(data, run_dir, out, *flags) -> subprocess.CompletedProcess:
+    """A tarball by the real script."""
+    return run("predict.py", "--data", data, "--runs", run_dir, "--out", out, "--device", "cpu", *flags)
+
+
+TINY_CONFIG = [
+    "train.max_minutes=null",
+    "train.steps_per_epoch=2",
+    "data.batch_size=2",
+    "augment.crop_px=32",
+    "model.decoder_channels=[8,8,8]",
+    "model.encoder_layers=[0,1,2,3]",
+    "model.head_channels=8",
+    "model.direction_maps=1",
+    "train.precision=fp32",
+]
+
+
+def config_of(data, run_dir, *overrides) -> Config:
+    """A tiny config for training in this process; data must hold folds.csv."""
+    paths = [f"data.root={data}", f"data.folds={data / 'folds.csv'}", f"run.dir={run_dir}"]
+    return load_config("configs/lite0_synthetic.yaml", [*paths, *TINY_CONFIG, *overrides])

@@ -148,7 +148,7 @@ def test_a_fold_splits_train_and_validation(tmp_path):
     ids = write_competition(tmp_path / "data")
     folds = write_folds(tmp_path, ids, [0, 1] * 4)
     config = load_config(DEFAULT, [f"data.root={tmp_path / 'data'}", f"data.folds={folds}", "data.fold=1"])
-    train, valid = split_fold(config)
+    train, valid, _ = split_fold(config)
     assert valid.id.tolist() == ids[1::2]
     assert train.id.tolist() == ids[0::2]
 
@@ -166,3 +166,21 @@ def test_a_fold_that_does_not_exist_is_refused(tmp_path):
     config = load_config(DEFAULT, [f"data.root={tmp_path / 'data'}", f"data.folds={folds}", "data.fold=7"])
     with pytest.raises(UserError, match=r"data.fold=7 leaves no tile for validation; there are folds \[0, 1\]"):
         split_fold(config)
+
+
+def test_bad_tiles_end_the_run_or_are_left_out_and_listed(tmp_path):
+    """A truncated image shows no fault in its header; skip reads everything first."""
+    ids = write_competition(tmp_path / "data", size=(64, 64))
+    folds = write_folds(tmp_path, ids, [0, 1] * 4)
+    paths = [f"data.root={tmp_path / 'data'}", f"data.folds={folds}", "data.fold=1"]
+    bad = tmp_path / "data" / "train" / f"{ids[0]}_RGB.tif"
+    bad.write_bytes(bad.read_bytes()[:-2000])
+    train, _, left_out = split_fold(load_config(DEFAULT, paths))
+    assert len(train) == 4 and left_out == {}
+    crops = CropDataset(train, AugmentConfig(crop_px=60), ModelConfig(), seed=1)
+    with pytest.raises(UserError, match=rf"{bad.name}: truncated"):
+        [crops[draw] for draw in range(len(crops))]
+
+    train, valid, left_out = split_fold(load_config(DEFAULT, [*paths, "data.on_bad_tile=skip"]))
+    assert ids[0] not in train.id.tolist() and len(train) == 3 and len(valid) == 4
+    assert list(left_out) == [ids[0]] and "truncated" in left_out[ids[0]]

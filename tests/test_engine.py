@@ -3,44 +3,17 @@
 import pandas as pd
 import pytest
 import torch
-from helpers import write_competition
+from helpers import config_of
 
 from geopose.checkpoints import load_weights
 from geopose.cli import UserError
-from geopose.config import load_config
 from geopose.engine import OptimizerCallback, PoseRunner, train
 from geopose.models.model import create_model
 from geopose.runs import checkpoint_paths, read_manifest
 
-TINY = [
-    "train.max_minutes=null",
-    "train.steps_per_epoch=2",
-    "data.batch_size=2",
-    "augment.crop_px=32",
-    "model.decoder_channels=[8,8,8]",
-    "model.encoder_layers=[0,1,2,3]",
-    "model.head_channels=8",
-    "model.direction_maps=1",
-    "train.precision=fp32",
-]
 
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    root = tmp_path_factory.mktemp("engine")
-    ids = write_competition(root, size=(40, 48))
-    rows = [f"{i},{i.split('_')[0]},{number % 2}" for number, i in enumerate(ids)]
-    (root / "folds.csv").write_text("\n".join(["id,city,fold", *rows]) + "\n")
-    return root
-
-
-def config_of(data, run_dir, *overrides):
-    paths = [f"data.root={data}", f"data.folds={data / 'folds.csv'}", f"run.dir={run_dir}"]
-    return load_config("configs/lite0_synthetic.yaml", [*paths, *TINY, *overrides])
-
-
-def test_the_best_checkpoints_are_kept_and_named_best_first(data, tmp_path):
-    config = config_of(data, tmp_path / "run", "train.epochs=5", "train.keep_checkpoints=2")
+def test_the_best_checkpoints_are_kept_and_named_best_first(tiny_data, tmp_path):
+    config = config_of(tiny_data, tmp_path / "run", "train.epochs=5", "train.keep_checkpoints=2")
     train(config)
     metrics = pd.read_csv(tmp_path / "run" / "metrics.csv").set_index("epoch")
     assert len(metrics) == 5
@@ -51,8 +24,8 @@ def test_the_best_checkpoints_are_kept_and_named_best_first(data, tmp_path):
     load_weights(create_model(config.model, load_weights=False), checkpoint_paths(tmp_path / "run")[0])
 
 
-def test_a_time_budget_ends_with_a_whole_schedule(data, tmp_path):
-    config = config_of(data, tmp_path / "run", "train.max_minutes=0.03", "optim.min_lr=0")
+def test_a_time_budget_ends_with_a_whole_schedule(tiny_data, tmp_path):
+    config = config_of(tiny_data, tmp_path / "run", "train.max_minutes=0.03", "optim.min_lr=0")
     train(config)
     manifest = read_manifest(tmp_path / "run")
     assert manifest["schedule_boundaries"][0] == 0
@@ -63,31 +36,31 @@ def test_a_time_budget_ends_with_a_whole_schedule(data, tmp_path):
     assert rates.iloc[-1] < 0.5 * rates.max()
 
 
-def test_early_stopping_ends_training(data, tmp_path):
+def test_early_stopping_ends_training(tiny_data, tmp_path):
     """With a learning rate of next to nothing the score stands still, and patience runs out."""
     overrides = ["train.epochs=30", "train.early_stop_patience=2", "optim.lr=1e-30", "optim.min_lr=0"]
-    train(config_of(data, tmp_path / "run", *overrides, "model.encoder_weights=none"))
+    train(config_of(tiny_data, tmp_path / "run", *overrides, "model.encoder_weights=none"))
     assert read_manifest(tmp_path / "run")["epochs"] < 30
 
 
-def test_plateau_halves_the_rate(data, tmp_path):
+def test_plateau_halves_the_rate(tiny_data, tmp_path):
     overrides = ["optim.schedule=plateau", "optim.plateau_patience=0", "optim.lr=1e-7", "train.epochs=8"]
-    train(config_of(data, tmp_path / "run", *overrides))
+    train(config_of(tiny_data, tmp_path / "run", *overrides))
     rates = pd.read_csv(tmp_path / "run" / "metrics.csv").train_lr
     assert rates.iloc[-1] < rates.iloc[0]
 
 
-def test_a_loss_that_is_not_finite_stops_with_the_tiles_named(data, tmp_path):
-    config = config_of(data, tmp_path / "run", "train.epochs=50", "optim.lr=1e30", "optim.warmup_steps=0")
+def test_a_loss_that_is_not_finite_stops_with_the_tiles_named(tiny_data, tmp_path):
+    config = config_of(tiny_data, tmp_path / "run", "train.epochs=50", "optim.lr=1e30", "optim.warmup_steps=0")
     with pytest.raises(UserError, match=r"(loss is|no finite)"):
         train(config)
     assert not (tmp_path / "run" / "manifest.json").exists()
 
 
-def test_accumulated_steps_are_counted_and_none_crosses_an_epoch(data, tmp_path):
+def test_accumulated_steps_are_counted_and_none_crosses_an_epoch(tiny_data, tmp_path):
     """Five batches at two a step make three steps: the last takes the single batch left."""
     config = config_of(
-        data, tmp_path / "run", "train.epochs=2", "train.steps_per_epoch=5", "train.accumulation_steps=2"
+        tiny_data, tmp_path / "run", "train.epochs=2", "train.steps_per_epoch=5", "train.accumulation_steps=2"
     )
     steps = []
 

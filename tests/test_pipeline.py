@@ -7,55 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import assert_user_error, run, write_competition
+from helpers import CONFIG, TINY, assert_user_error, make_folds, ok, predict, run, train, write_competition
 
 from geopose import io
 from geopose.calibration import Calibration
 from geopose.config import BlendConfig
 from geopose.inference import Ensemble
 from geopose.runs import checkpoint_paths, read_manifest
-
-CONFIG = "configs/lite0_synthetic.yaml"
-TINY = [
-    "train.max_minutes=null",
-    "train.epochs=1",
-    "train.steps_per_epoch=2",
-    "data.batch_size=2",
-    "augment.crop_px=64",
-    "model.decoder_channels=[8,8,16]",
-    "model.head_channels=8",
-]
-
-
-def ok(result):
-    assert result.returncode == 0, result.stderr + result.stdout
-    return result.stdout
-
-
-def make_folds(data, folds):
-    ok(run("make_folds.py", "--data", data, "--out", folds, "--num-folds", 2))
-
-
-def train(data, folds, run_dir, *overrides):
-    return run("train.py", CONFIG, f"data.root={data}", f"data.folds={folds}", f"run.dir={run_dir}", *TINY, *overrides)
-
-
-def predict(data, run_dir, out, *flags):
-    return run("predict.py", "--data", data, "--runs", run_dir, "--out", out, "--device", "cpu", *flags)
-
-
-@pytest.fixture(scope="module")
-def job(tmp_path_factory):
-    """data -> folds -> train 2 steps -> predict, on 8 .j2k tiles of 96 px."""
-    root = tmp_path_factory.mktemp("job")
-    data, folds, run_dir, out = root / "data", root / "folds.csv", root / "runs" / "fold0", root / "submission.tar.gz"
-    synthetic = ("-m", "geopose.synthetic", "--out", data, "--train", 8, "--test", 4, "--size", 96)
-    ok(run(*synthetic, "--rgb-format", "j2k"))
-    assert len(list((data / "train").glob("*_RGB.j2k"))) == 8
-    make_folds(data, folds)
-    ok(train(data, folds, run_dir))
-    print(ok(predict(data, run_dir, out, "--tta", "d4")))
-    return root
 
 
 def test_the_job_ends_in_a_valid_scored_tarball(job):

@@ -5,11 +5,7 @@ geometry.png is drawn by the synthetic renderer; example.png shows one test tile
 
 from pathlib import Path
 
-import matplotlib
 import numpy as np
-
-matplotlib.use("Agg")  # no screen needed
-
 from matplotlib import pyplot as plt
 
 from geopose import io
@@ -18,14 +14,13 @@ from geopose.cli import Parser, UserError, run_command
 from geopose.config import BlendConfig
 from geopose.geometry import Pose, flow_direction, scale_for_off_nadir
 from geopose.rectify import rectify
+from geopose.report.panel import HEIGHT_CMAP, draw_flow, draw_panel, save
 from geopose.runs import finished_runs
 from geopose.synthetic.appearance import Season
 from geopose.synthetic.cities import CITIES
 from geopose.synthetic.layout import plan_place
 from geopose.synthetic.render import Light, render, whole_scene_view
 from geopose.synthetic.scene import build_scene
-
-HEIGHT_CMAP = "viridis"
 
 
 def main() -> int:
@@ -58,11 +53,7 @@ def draw_geometry(path: Path) -> None:
 
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13.5, 5), layout="constrained")
     left.imshow(rgb)
-    for x, y in roof_points(agl_m):
-        ends = flow_direction(angle_rad) * agl_m[y, x] * pose.scale_px_per_m
-        left.annotate(
-            "", (x + ends[0], y + ends[1]), (x, y), arrowprops={"arrowstyle": "->", "color": "#ffd43b", "lw": 2}
-        )
+    draw_flow(left, agl_m, pose.scale_px_per_m, angle_rad)
     dx, dy = flow_direction(angle_rad)
     left.set_title(
         "image: tall things lean; flow (yellow) points from roof to ground\n"
@@ -83,18 +74,6 @@ def draw_geometry(path: Path) -> None:
     save(figure, (left, middle, right), path)
 
 
-def roof_points(agl_m: np.ndarray, count: int = 6, apart_px: int = 60) -> list[tuple[int, int]]:
-    """(x, y) of a few of the tallest pixels, no two close together."""
-    points: list[tuple[int, int]] = []
-    for index in np.argsort(agl_m, axis=None)[::-1]:
-        y, x = np.unravel_index(index, agl_m.shape)
-        if all((x - px) ** 2 + (y - py) ** 2 > apart_px**2 for px, py in points):
-            points.append((int(x), int(y)))
-        if len(points) == count:
-            break
-    return points
-
-
 def draw_example(data: str, runs: list, tile_id: str | None, path: Path) -> None:
     """A test tile: image, predicted height, and the lean removed by the predicted height, scale and angle."""
     from geopose.devices import pick_device  # torch and timm take seconds to import
@@ -109,31 +88,13 @@ def draw_example(data: str, runs: list, tile_id: str | None, path: Path) -> None
     tile = max(ensemble.predict_tiles(table), key=lambda t: np.percentile(t.agl_m, 95))
     rgb = io.read_rgb(table.set_index("id").rgb[tile.tile_id])
     agl_m = np.maximum(tile.agl_m, 0)
-    ground = rectify(rgb, agl_m, tile.scale_px_per_m, tile.angle_rad)
-
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13.5, 4.9), layout="constrained")
-    left.imshow(rgb)
-    left.set_title(f"{tile.tile_id}, never seen in training", fontsize=8.5)
-    shown = middle.imshow(agl_m, cmap=HEIGHT_CMAP, vmax=np.percentile(agl_m, 99.5))
     pose = f"scale {tile.scale_px_per_m:.2f} px/m, angle {tile.angle_rad:.2f} rad"
     truth = Path(data) / "truth"
     if truth.is_dir():
         label = io.read_vflow(truth / io.vflow_name(tile.tile_id), truth / io.agl_name(tile.tile_id))
         pose += f" (truth {label.scale_px_per_m:.2f}, {label.angle_rad:.2f})"
-    middle.set_title(f"predicted height; {pose}", fontsize=8.5)
-    figure.colorbar(shown, ax=middle, label="m", shrink=0.8)
-    right.imshow(ground.rgb)
-    right.set_title("lean removed by the predicted pose", fontsize=8.5)
-    save(figure, (left, middle, right), path)
-
-
-def save(figure, axes, path: Path) -> None:
-    """Write a figure without ticks."""
-    for ax in axes:
-        ax.set_xticks([])
-        ax.set_yticks([])
-    figure.savefig(path, dpi=80)
-    plt.close(figure)
+    titles = (f"{tile.tile_id}, never seen in training", f"predicted height; {pose}")
+    draw_panel(path, rgb, agl_m, tile.scale_px_per_m, tile.angle_rad, titles)
 
 
 if __name__ == "__main__":

@@ -6,15 +6,10 @@ depends neither on the number of workers nor on what was made before it.
 
 import json
 import os
-import signal
 import string
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 
@@ -28,6 +23,7 @@ from geopose.synthetic.layout import plan_place
 from geopose.synthetic.render import Light, View, render
 from geopose.synthetic.scene import build_scene
 from geopose.synthetic.sensor import expose, random_sensor
+from geopose.workers import in_processes
 
 SCENE_GSD_M = 0.36
 MARGIN_M = 42.0  # ground drawn beyond the views, so that roofs and shadows from outside reach in
@@ -86,8 +82,9 @@ def make_dataset(root: Path, options: Options, workers: int | None = None) -> in
         io.write_bytes(root / ARGUMENTS_FILE, (json.dumps(asdict(options), indent=1) + "\n").encode())
     except OSError as error:
         raise UserError(f"{root}: cannot write there ({error.strerror}); give another --out") from None
-    workers = min(workers or os.cpu_count() or 1, len(waiting))
-    with progress(_run(root, waiting, options, workers), "synthetic places", len(waiting), "place") as bar:
+    jobs = [(root, place, options) for place in waiting]
+    results = in_processes(make_place, jobs, workers or os.cpu_count() or 1)
+    with progress(results, "synthetic places", len(waiting), "place") as bar:
         made = sum(bar)
     _write_tables(root, places, options)
     return made
@@ -233,26 +230,6 @@ def _is_written(root: Path, place: Place, options: Options) -> bool:
         and (root / place.half / io.rgb_name(i, options.rgb_format)).exists()
         for i in place.tile_ids
     )
-
-
-def _run(root: Path, places: list[Place], options: Options, workers: int) -> Iterator[int]:
-    """Make the places in this process or in several; yields each place's number of tiles as it is done."""
-    if workers <= 1:
-        for place in places:
-            yield make_place(root, place, options)
-        return
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
-    try:
-        for job in as_completed([pool.submit(make_place, root, place, options) for place in places]):
-            yield job.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, which lets each worker end its place and starts no more; one thread per worker."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(1)
 
 
 def _write_tables(root: Path, places: list[Place], options: Options) -> None:

@@ -1,0 +1,63 @@
+"""One picture of one prediction: image, height, and the lean removed."""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")  # no screen needed
+
+from matplotlib import pyplot as plt
+
+from geopose.geometry import flow_direction
+from geopose.rectify import rectify
+
+HEIGHT_CMAP = "viridis"
+
+
+def draw_panel(
+    path: Path, rgb: np.ndarray, agl_m: np.ndarray, scale_px_per_m: float, angle_rad: float, titles: tuple[str, str]
+) -> None:
+    """Write image uint8 [H,W,3], height float [H,W] in metres (NaN unknown) with the flow of its tallest points, and
+    the view without lean. titles: of the image and of the height."""
+    ground = rectify(rgb, agl_m, scale_px_per_m, angle_rad)
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13.5, 4.9), layout="constrained")
+    left.imshow(rgb)
+    draw_flow(left, agl_m, scale_px_per_m, angle_rad)
+    left.set_title(titles[0], fontsize=8.5)
+    shown = middle.imshow(agl_m, cmap=HEIGHT_CMAP, vmin=0, vmax=max(1.0, np.nanpercentile(agl_m, 99.5)))
+    middle.set_title(titles[1], fontsize=8.5)
+    figure.colorbar(shown, ax=middle, label="m", shrink=0.8)
+    right.imshow(ground.rgb)
+    right.set_title("lean removed by the predicted pose (black: hidden ground)", fontsize=8.5)
+    save(figure, (left, middle, right), path)
+
+
+def draw_flow(ax, agl_m: np.ndarray, scale_px_per_m: float, angle_rad: float) -> None:
+    """Arrows from a few of the tallest points to the ground they stand on."""
+    for x, y in roof_points(agl_m):
+        ends = flow_direction(angle_rad) * agl_m[y, x] * scale_px_per_m
+        arrow = {"arrowstyle": "->", "color": "#ffd43b", "lw": 2}
+        ax.annotate("", (x + ends[0], y + ends[1]), (x, y), arrowprops=arrow)
+
+
+def roof_points(agl_m: np.ndarray, count: int = 6, apart_px: int = 60) -> list[tuple[int, int]]:
+    """(x, y) of a few of the tallest pixels, no two close together."""
+    points: list[tuple[int, int]] = []
+    for index in np.argsort(np.nan_to_num(agl_m), axis=None)[::-1]:
+        y, x = np.unravel_index(index, agl_m.shape)
+        if all((x - px) ** 2 + (y - py) ** 2 > apart_px**2 for px, py in points):
+            points.append((int(x), int(y)))
+        if len(points) == count:
+            break
+    return points
+
+
+def save(figure, axes, path: Path) -> None:
+    """Write a figure without ticks."""
+    for ax in axes:
+        ax.set_xticks([])
+        ax.set_yticks([])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=80)
+    plt.close(figure)

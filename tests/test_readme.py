@@ -1,0 +1,73 @@
+"""What the README and docs tell a reader to type, and the files they name, exist."""
+
+import re
+import shlex
+
+import pytest
+from helpers import REPO, run
+
+PAGES = [REPO / "README.md", REPO / "runs" / "README.md", *sorted((REPO / "docs").glob("*.md"))]
+MAKEFILE = (REPO / "Makefile").read_text()
+TARGETS = set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
+VARIABLES = set(re.findall(r"^([A-Z]+) *\?=", MAKEFILE, re.MULTILINE))
+
+
+def commands(page) -> list[str]:
+    """Lines of code blocks and inline code that start a command; continued lines joined."""
+    text = page.read_text().replace("\\\n", " ")
+    blocks = re.findall(r"^```[a-z]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    inline = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
+    lines = [line.strip() for block in blocks for line in block.splitlines()] + inline
+    return [line for line in lines if re.match(r"(make|python|torchrun|srun) ", line)]
+
+
+def python_commands() -> dict[str, set[str]]:
+    """Script or module -> flags that the pages use with it."""
+    used: dict[str, set[str]] = {}
+    for page in PAGES:
+        for line in commands(page):
+            found = re.search(r"(?:python|torchrun|srun)\b.*?((?:-m geopose[\w.]*)|\w+\.py)(.*)", line)
+            if found:
+                flags = re.findall(r"(?<!\S)(--[a-z][a-z-]*)", found.group(2))
+                used.setdefault(found.group(1), set()).update(flags)
+    return used
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPO)))
+def test_make_targets_and_variables_exist(page):
+    for line in commands(page):
+        if not line.startswith("make "):
+            continue
+        for word in shlex.split(line)[1:]:
+            name, assigned, _ = word.partition("=")
+            assert name in (VARIABLES if assigned else TARGETS), f"{page.name}: {line}"
+
+
+@pytest.mark.parametrize("command", sorted(python_commands()))
+def test_commands_and_flags_exist(command):
+    result = run(*command.split(), "--help")
+    assert result.returncode == 0, result.stderr
+    known = set(re.findall(r"--[a-z][a-z-]*", result.stdout))
+    assert python_commands()[command] <= known
+
+
+def test_the_readmes_two_commands_are_there_and_ci_runs_the_second():
+    assert {"make submission", "make test"} <= set(commands(REPO / "README.md"))
+    assert "make test" in (REPO / ".ci" / "run").read_text()
+
+
+def test_files_and_links_exist():
+    for page in PAGES:
+        text = page.read_text()
+        for target in re.findall(r"\]\(([^)#]+)\)", text):
+            if not target.startswith("http"):
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
+        for path in re.findall(r"\b(?:geopose|configs|docs|tests)/[\w/]+\.(?:py|yaml|md)\b", text):
+            assert (REPO / path).exists(), f"{page.name}: {path}"
+
+
+def test_every_target_of_the_makefile_is_in_its_help():
+    documented = set(re.findall(r"^([a-z]+):.*## ", MAKEFILE, re.MULTILINE))
+    assert documented == TARGETS
+    shown = re.search(r"variables, with what they are now.*", MAKEFILE, re.DOTALL).group()
+    assert all(f"{name}=" in shown for name in VARIABLES - {"PYTHON", "RUN"})
