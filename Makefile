@@ -28,7 +28,7 @@ export MALLOC_TRIM_THRESHOLD_ = 8589934592
 export MALLOC_TOP_PAD_ = 268435456
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data folds prepare train predict submission verify score oof ablation demo figures bench test lint clean
+.PHONY: help setup data folds prepare train predict submission verify score oof ablation demo report tensorboard figures bench test lint clean
 
 help: ## list targets and variables
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -85,6 +85,12 @@ ablation: folds ## train the variants of configs/ablation/lite0.yaml on one budg
 
 demo: $(READY) ## predict IMAGE with the newest run and draw demo.png; ARGS="--gsd 0.5" where no georeference tells
 	$(PY) -m geopose.report.demo $(IMAGE) $(ARGS)
+
+report: $(READY) ## one HTML page about OUT: scores, curves, errors, tiles to look at; needs the test half's truth
+	$(PY) -m geopose.report --data $(DATA) --pred $(OUT) --runs $(RUNS) --out report.html
+
+tensorboard: $(READY) ## training curves of all runs in the browser
+	$(PY) -m tensorboard.main --logdir runs
 
 figures: $(READY) ## draw the README's pictures into docs/
 	$(PY) -m geopose.report.figures --data $(DATA) --runs $(RUNS) --out docs

@@ -13,6 +13,7 @@ from catalyst.core.callback import Callback, CallbackOrder, ICriterionCallback
 from catalyst.core.logger import ILogger
 from timm.utils import ModelEmaV3
 from torch import distributed
+from torch.multiprocessing import ProcessRaisedException
 
 from geopose import io
 from geopose.checkpoints import CHECKPOINT_SUFFIX, save_weights
@@ -180,6 +181,16 @@ class PoseRunner(dl.Runner):
             "tensorboard": dl.TensorboardLogger(str(self.run_dir / "tensorboard"), log_batch_metrics=False),
         }
 
+    def run(self):
+        """Train. What a process of several tells its user is told here too, without the others' traces."""
+        try:
+            return super().run()
+        except ProcessRaisedException as error:
+            _, found, message = str(error).strip().splitlines()[-1].partition("UserError: ")
+            if not found:
+                raise
+            raise UserError(message) from None
+
     def on_epoch_start(self, runner):
         super().on_epoch_start(runner)
         self.loaders["train"].sampler.epoch = self.epoch_step
@@ -267,7 +278,13 @@ class LossCallback(ICriterionCallback):
 
 
 class BackwardCallback(dl.BackwardCallback):
-    """Gradients of the loss divided by the accumulation steps, optionally clipped by their norm when a step is due."""
+    """Gradients of the loss divided by the accumulation steps, optionally clipped by their norm when a step is due.
+
+    Gradients that are not finite stop the run before they reach the weights. In fp16 the scaler skips such steps and
+    lowers its scale; there the run stops when the scale has become too small to be of use.
+    """
+
+    LEAST_SCALE = 2.0**-10
 
     def __init__(self, accumulation_steps: int, clip_norm: float | None):
         super().__init__(metric_key="loss")
@@ -277,8 +294,21 @@ class BackwardCallback(dl.BackwardCallback):
         if not runner.is_train_loader:
             return
         runner.engine.backward(runner.batch_metrics[self.metric_key] / self.accumulation_steps)
-        if self.clip_norm and step_is_due(runner, self.accumulation_steps):
+        if not step_is_due(runner, self.accumulation_steps):
+            return
+        if self.clip_norm:
             runner.engine.clip_grad_norm_(runner.model.parameters(), self.clip_norm)
+        scaler = runner.engine.scaler
+        if scaler:
+            broken = scaler.get_scale() < self.LEAST_SCALE
+        else:
+            gradients = [p.grad for p in runner.model.parameters() if p.grad is not None]
+            broken = not torch.isfinite(torch.nn.utils.get_total_norm(gradients))
+        if broken:
+            raise UserError(
+                f"gradients are not finite at epoch {runner.epoch_step}, tiles {', '.join(runner.batch['id'])}; "
+                "lower optim.lr or train in fp32"
+            )
 
 
 class OptimizerCallback(dl.OptimizerCallback):

@@ -38,7 +38,11 @@ class TilePrediction:
 
 
 class NotFiniteError(UserError):
-    """A prediction holds NaN or infinity; the text names the layer where it began."""
+    """A prediction holds NaN or infinity; the text names the layer where it began, layers counts them by layer."""
+
+    def __init__(self, message: str, layers: dict[str, int]):
+        super().__init__(message)
+        self.layers = layers
 
 
 @dataclass(frozen=True)
@@ -111,11 +115,11 @@ class Ensemble:
                     blend.add(predict_view(model, on_device, view, zoom), member.weight)
             pose = blend.compute()
             if not all(bool(torch.isfinite(values).all()) for values in pose.values()):
-                raise NotFiniteError(self._explain_nonfinite(on_device, batch["id"][0]))
+                raise self._explain_nonfinite(on_device, batch["id"][0])
         return pose
 
-    def _explain_nonfinite(self, batch: dict, tile_id: str) -> str:
-        """One line on where a prediction that is not finite began."""
+    def _explain_nonfinite(self, batch: dict, tile_id: str) -> NotFiniteError:
+        """Where a prediction that is not finite began, found by predicting it again."""
         for member in self.members:
             model = member.load()
             for view, zoom in self.views:
@@ -124,11 +128,12 @@ class Ensemble:
                 if counts:
                     layer, count = next(iter(counts.items()))
                     remedy = "train the run again" if self.precision == "fp32" else "predict in fp32"
-                    return (
+                    return NotFiniteError(
                         f"{tile_id}: not finite in {self.precision}, first {count} values of layer {layer}, "
-                        f"{len(counts)} layers in all; {remedy}"
+                        f"{len(counts)} layers in all; {remedy}",
+                        counts,
                     )
-        return f"{tile_id}: the heights' and magnitudes' ratio is not finite; train the run longer"
+        return NotFiniteError(f"{tile_id}: scale or direction is not finite, though all layers are; train longer", {})
 
     def predict_tiles(self, table: pd.DataFrame) -> Iterator[TilePrediction]:
         """Predictions of the tiles of a table (columns id, city, gsd_m, rgb), one at a time, in table order."""

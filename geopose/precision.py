@@ -4,7 +4,7 @@ Prints the score of each, how far heights and angles move from float32, and ever
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,7 @@ class Audit:
     height_difference_m: float = math.nan
     angle_difference_deg: float = math.nan
     broken: str = ""
+    broken_layers: dict[str, int] = field(default_factory=dict)
 
 
 def main() -> int:
@@ -49,14 +50,14 @@ def main() -> int:
 def audit(run: str, tiles: pd.DataFrame, device: torch.device) -> list[Audit]:
     """Predict the tiles (columns of io.read_train_table) in every precision the device has, fp32 first."""
     precisions = [name for name in DTYPES if name != "fp16" or device.type == "cuda"]
-    reference = predict(run, tiles, device, "fp32")
-    audits = []
+    audits, reference = [], None
     for precision in precisions:
         try:
-            predictions = reference if precision == "fp32" else predict(run, tiles, device, precision)
+            predictions = predict(run, tiles, device, precision)
         except NotFiniteError as error:
-            audits.append(Audit(precision, broken=str(error)))
+            audits.append(Audit(precision, broken=str(error), broken_layers=error.layers))
             continue
+        reference = reference or predictions
         pairs = list(zip(predictions, reference, strict=True))
         audits.append(
             Audit(
@@ -81,6 +82,7 @@ def format_audits(audits: list[Audit]) -> str:
     for a in audits:
         figures = f"{a.r2:8.4f} {a.height_difference_m:9.3f} {a.angle_difference_deg:10.3f}"
         lines.append(f"{a.precision:10} {a.broken or figures}")
+        lines += [f"{'':10} {layer}: {count} values" for layer, count in a.broken_layers.items()]
     return "\n".join(lines)
 
 

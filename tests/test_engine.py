@@ -1,13 +1,16 @@
 """Training as a user configures it, on tiny files: what is kept, when it ends, what stops it."""
 
+import shutil
+
 import pandas as pd
 import pytest
 import torch
 from helpers import config_of
+from safetensors.torch import load_file
 
 from geopose.checkpoints import load_weights
 from geopose.cli import UserError
-from geopose.engine import OptimizerCallback, PoseRunner, train
+from geopose.engine import LossCallback, OptimizerCallback, PoseRunner, train
 from geopose.models.model import create_model
 from geopose.runs import checkpoint_paths, read_manifest
 
@@ -82,3 +85,46 @@ def test_accumulated_steps_are_counted_and_none_crosses_an_epoch(tiny_data, tmp_
     Counting(config).run()
     assert steps == [False, True, False, True, True] * 2
     assert read_manifest(tmp_path / "run")["optimizer_steps"] == 6
+
+
+def test_gradients_that_are_not_finite_stop_before_the_weights(tiny_data, tmp_path, monkeypatch):
+    """The last good checkpoint stays, and what stopped the run names tiles and a way out."""
+    real, calls = LossCallback.on_batch_end, []
+
+    def on_batch_end(self, runner):
+        real(self, runner)
+        if runner.is_train_loader:
+            calls.append(1)
+        if len(calls) == 3 and runner.is_train_loader:  # the loss is finite, its gradient is not
+            weight = runner.model.agl_head.output.weight
+            runner.batch_metrics["loss"] = runner.batch_metrics["loss"] + (weight - weight.detach()).sqrt().sum()
+
+    monkeypatch.setattr(LossCallback, "on_batch_end", on_batch_end)
+    with pytest.raises(UserError, match=r"gradients are not finite at epoch 2, tiles \w{3}_\w+, .*fp32"):
+        train(config_of(tiny_data, tmp_path / "run", "train.epochs=3"))
+    state = load_file(tmp_path / "run" / "checkpoints" / "model.0001.safetensors")
+    assert all(torch.isfinite(value).all() for value in state.values() if value.is_floating_point())
+
+
+def test_a_process_that_fails_tells_why_in_one_line(tiny_data, tmp_path):
+    folder = shutil.copytree(tiny_data, tmp_path / "data")
+    bad = folder / "train" / "ARG_aaaaaa_RGB.tif"
+    bad.write_bytes(bad.read_bytes()[:-3000])
+    settings = ["train.gpus=2", "train.device=cpu", "train.epochs=9", "data.fold=1"]
+    with pytest.raises(UserError, match=r"ARG_aaaaaa_RGB.tif: truncated"):
+        train(config_of(folder, tmp_path / "run", *settings))
+
+
+def test_a_compiled_network_trains_and_keeps_its_weights_names(tiny_data, tmp_path, monkeypatch):
+    """Traced, but run without the code generator, which takes minutes."""
+    compile_real, compiled = torch.nn.Module.compile, []
+
+    def compile_traced(module):
+        compiled.append(module)
+        compile_real(module, backend="eager")
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compile_traced)
+    config = config_of(tiny_data, tmp_path / "run", "train.compile=true", "train.epochs=1", "train.steps_per_epoch=1")
+    train(config)
+    assert len(compiled) == 1
+    load_weights(create_model(config.model, load_weights=False), checkpoint_paths(tmp_path / "run")[0])

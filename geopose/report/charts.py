@@ -1,0 +1,116 @@
+"""The report's charts, as SVG that fits light and dark pages."""
+
+import io as text
+from itertools import pairwise
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+
+matplotlib.use("Agg")  # no screen needed
+
+from matplotlib import pyplot as plt
+
+from geopose.report.tiles import ComparedTile
+
+INK = "#808a96"  # grey that shows on white and on black
+STYLE = {
+    "svg.fonttype": "none",
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "legend.frameon": False,
+    "font.size": 10,
+}
+CLASSES_M = (0, 2, 5, 10, 20, 50, np.inf)
+SAMPLE = 4000  # points of the scatter
+
+
+def draw_curves(runs: list[Path]) -> list[str]:
+    """Validation R2 and loss of each run over its optimizer steps."""
+    tables = {str(run): pd.read_csv(run / "metrics.csv") for run in runs if (run / "metrics.csv").exists()}
+    if not tables:
+        return []
+    charts = []
+    for column, title in (("valid_r2", "validation R2"), ("loss", "loss (dashed: validation)")):
+        with plt.rc_context(STYLE):
+            figure, ax = plt.subplots(figsize=(5, 3.2), layout="constrained")
+            for number, (name, table) in enumerate(tables.items()):
+                ink = f"C{number % 10}"
+                if column == "loss":
+                    ax.plot(table.optimizer_step, table.train_loss, color=ink, label=name)
+                    ax.plot(table.optimizer_step, table.valid_loss, color=ink, linestyle="--")
+                else:
+                    ax.plot(table.optimizer_step, table[column], color=ink, label=name)
+            ax.set(xlabel="optimizer steps", title=title)
+            ax.legend(fontsize=8)
+            charts.append(to_svg(figure))
+    return charts
+
+
+def draw_errors(tiles: list[ComparedTile]) -> list[str]:
+    """Predicted against true height, errors by height class, errors of angle and scale."""
+    true_m, agl_m = (np.concatenate([getattr(t, n).ravel() for t in tiles]) for n in ("true_m", "agl_m"))
+    known = ~np.isnan(true_m)
+    true_m, agl_m = true_m[known], agl_m[known]
+    with plt.rc_context(STYLE):
+        return [scatter(true_m, agl_m), by_class(true_m, agl_m), by_pose(tiles)]
+
+
+def scatter(true_m: np.ndarray, agl_m: np.ndarray) -> str:
+    """A sample of pixels, half of it from heights of over 5 m, which are few."""
+    rng = np.random.default_rng(0)
+    groups = [np.flatnonzero(true_m <= 5), np.flatnonzero(true_m > 5)]
+    chosen = np.concatenate([rng.choice(g, min(len(g), SAMPLE // 2), replace=False) for g in groups if len(g)])
+    figure, ax = plt.subplots(figsize=(5, 3.6), layout="constrained")
+    ax.scatter(true_m[chosen], agl_m[chosen], s=3, alpha=0.35, rasterized=True)
+    highest = float(max(true_m[chosen].max(), agl_m[chosen].max(), 1))
+    ax.plot([0, highest], [0, highest], color=INK, linewidth=1)
+    ax.set(xlabel="true height, m", ylabel="predicted height, m", title="heights of a sample of pixels")
+    return to_svg(figure)
+
+
+def by_class(true_m: np.ndarray, agl_m: np.ndarray) -> str:
+    """Root mean squared error and mean error of each class of true height."""
+    which = np.digitize(true_m, CLASSES_M) - 1
+    error_m = agl_m - true_m
+    names, rmse, bias = [], [], []
+    for index, (low, high) in enumerate(pairwise(CLASSES_M)):
+        inside = error_m[which == index]
+        if len(inside):
+            names.append(f"{low}-{high}" if np.isfinite(high) else f"{low}+")
+            rmse.append(float(np.sqrt((inside**2).mean())))
+            bias.append(float(inside.mean()))
+    figure, ax = plt.subplots(figsize=(5, 3.6), layout="constrained")
+    place = np.arange(len(names))
+    ax.bar(place - 0.2, rmse, 0.4, label="RMSE")
+    ax.bar(place + 0.2, bias, 0.4, label="mean error")
+    ax.axhline(0, color=INK, linewidth=0.8)
+    ax.set_xticks(place, names)
+    ax.set(xlabel="true height, m", ylabel="m", title="error by height")
+    ax.legend()
+    return to_svg(figure)
+
+
+def by_pose(tiles: list[ComparedTile]) -> str:
+    """Each tile's error of angle and of scale."""
+    figure, ax = plt.subplots(figsize=(5, 3.6), layout="constrained")
+    angles = [tile.angle_error_deg for tile in tiles]
+    scales = [tile.pose.scale_px_per_m - tile.true_pose.scale_px_per_m for tile in tiles]
+    ax.scatter(angles, scales, s=14)
+    ax.axhline(0, color=INK, linewidth=0.8)
+    ax.set(xlabel="error of the angle, degrees", ylabel="error of the scale, px/m", title="pose, one point a tile")
+    return to_svg(figure)
+
+
+def to_svg(figure) -> str:
+    """A figure as an SVG element to stand in a page."""
+    stream = text.StringIO()
+    figure.savefig(stream, format="svg")
+    plt.close(figure)
+    return stream.getvalue()[stream.getvalue().index("<svg") :]

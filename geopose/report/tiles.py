@@ -1,0 +1,153 @@
+"""Test tiles for the report: truth beside prediction, as pictures, and one as a surface."""
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import matplotlib
+import numpy as np
+
+from geopose import io
+from geopose.geometry import angle_error_rad, flow_direction
+from geopose.rectify import rectify
+from geopose.report.panel import HEIGHT_CMAP, roof_points
+from geopose.submission import read_predictions
+
+PICTURE_PX = 420
+SURFACE_CELLS = 160  # a side; WebGL's plain indices reach 65,536 points
+ERROR_CMAP = "RdBu_r"
+
+
+@dataclass(frozen=True)
+class ComparedTile:
+    """One tile's true and predicted heights [H,W] in metres (NaN unknown) and poses."""
+
+    tile_id: str
+    rgb_path: str
+    true_m: np.ndarray
+    agl_m: np.ndarray
+    true_pose: io.VflowLabel
+    pose: io.VflowLabel
+
+    @property
+    def error_m(self) -> np.ndarray:
+        """Predicted less true height, NaN unknown."""
+        return self.agl_m - self.true_m
+
+    @property
+    def rmse_m(self) -> float:
+        """Root of the mean squared error over known pixels."""
+        return float(np.sqrt(np.nanmean(self.error_m**2)))
+
+    @property
+    def rmse_share(self) -> float:
+        """The same against the spread of the true heights, so that flat tiles do not win by being flat."""
+        return self.rmse_m / (float(np.nanstd(self.true_m)) + 1.0)
+
+    @property
+    def percentile_m(self) -> float:
+        """How tall the tile's tallest twentieth is predicted."""
+        return float(np.nanpercentile(self.agl_m, 95))
+
+    @property
+    def angle_error_deg(self) -> float:
+        return float(np.degrees(angle_error_rad(self.pose.angle_rad, self.true_pose.angle_rad)))
+
+
+def compare_tiles(data: Path, pred: Path) -> list[ComparedTile]:
+    """Every test tile that has both a truth and a complete prediction."""
+    labels = io.find_labels(data / "truth").set_index("id")
+    images = io.read_test_table(data).set_index("id").rgb
+    files: dict[tuple[str, str], bytes] = {}
+    for name, content in read_predictions(pred):
+        if io.label_of(name):
+            files[io.label_of(name)] = content
+    tiles = []
+    for tile_id in labels.index.intersection(images.index):
+        if (tile_id, "agl") not in files or (tile_id, "vflow") not in files:
+            continue
+        heights = io.decode_agl(files[tile_id, "agl"], io.agl_name(tile_id))
+        pose = io.parse_vflow(files[tile_id, "vflow"], io.vflow_name(tile_id), heights.centimetres)
+        label = labels.loc[tile_id]
+        true_pose = io.read_vflow(label.vflow, label.agl)
+        tiles.append(ComparedTile(tile_id, images[tile_id], io.read_agl(label.agl), heights.agl_m, true_pose, pose))
+    return tiles
+
+
+def describe_tile(tile: ComparedTile) -> str:
+    """A tile as HTML: image with flow, true and predicted height, error, and the lean removed behind a slider."""
+    rgb = io.read_rgb(tile.rgb_path)
+    tall_m = max(3.0, float(np.nanpercentile(np.stack([tile.true_m, tile.agl_m]), 99.5)))
+    wrong_m = max(1.0, float(np.nanpercentile(np.abs(tile.error_m), 99)))
+    ground = rectify(rgb, tile.agl_m, tile.pose.scale_px_per_m, tile.pose.angle_rad)
+    pictures = {
+        "image; predicted (blue) and true flow (yellow)": draw_flows(rgb, tile),
+        f"true height, 0 to {tall_m:.0f} m": colour(tile.true_m, 0, tall_m, HEIGHT_CMAP),
+        "predicted height": colour(tile.agl_m, 0, tall_m, HEIGHT_CMAP),
+        f"error, {-wrong_m:.0f} (blue) to {wrong_m:.0f} m (red)": colour(tile.error_m, -wrong_m, wrong_m, ERROR_CMAP),
+    }
+    figures = "".join(
+        f'<figure><img src="{encode_jpeg(picture)}" alt="{title}"><figcaption>{title}</figcaption></figure>'
+        for title, picture in pictures.items()
+    )
+    slider = (
+        f'<figure><div class="compare"><img src="{encode_jpeg(rgb)}" alt="image">'
+        f'<img class="after" src="{encode_jpeg(ground.rgb)}" alt="lean removed">'
+        '<input type="range" min="0" max="100" value="50" aria-label="image against lean removed"></div>'
+        "<figcaption>image | lean removed by the predicted pose (black: hidden ground)</figcaption></figure>"
+    )
+    facts = (
+        f"{tile.tile_id}: RMSE {tile.rmse_m:.2f} m, angle off by {tile.angle_error_deg:.1f}°, scale "
+        f"{tile.pose.scale_px_per_m:.2f} px/m (truth {tile.true_pose.scale_px_per_m:.2f})"
+    )
+    return f'<section class="tile"><h3>{facts}</h3><div class="pictures">{figures}{slider}</div></section>'
+
+
+def colour(values: np.ndarray, low: float, high: float, name: str) -> np.ndarray:
+    """Values [H,W] as colours uint8 [H,W,3]; unknown ones grey."""
+    shares = np.clip((values - low) / (high - low), 0, 1)
+    colours = (matplotlib.colormaps[name](np.nan_to_num(shares))[..., :3] * 255).astype(np.uint8)
+    colours[np.isnan(values)] = 128
+    return colours
+
+
+def draw_flows(rgb: np.ndarray, tile: ComparedTile) -> np.ndarray:
+    """The image with arrows from the tallest true points to the ground, as they are and as predicted."""
+    picture = rgb.copy()
+    for x, y in roof_points(tile.true_m):
+        for pose, height_m, ink in (
+            (tile.true_pose, tile.true_m[y, x], (255, 212, 59)),
+            (tile.pose, tile.agl_m[y, x], (64, 160, 255)),
+        ):
+            end = np.array([x, y]) + flow_direction(pose.angle_rad) * height_m * pose.scale_px_per_m
+            cv2.arrowedLine(picture, (x, y), tuple(int(v) for v in np.rint(end)), ink, 2, cv2.LINE_AA, tipLength=0.15)
+    return picture
+
+
+def encode_jpeg(picture: np.ndarray) -> str:
+    """A picture uint8 [H,W,3], shrunk to what the page shows, as a data address."""
+    factor = min(1.0, PICTURE_PX / max(picture.shape[:2]))
+    small = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    _, content = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
+    return "data:image/jpeg;base64," + base64.b64encode(content).decode()
+
+
+def surface_of(tile: ComparedTile, data: Path) -> dict:
+    """What the page's view in three dimensions is made of: heights as shares of the tile's width, and the image.
+
+    Both lie on the ground, lean removed; hidden ground takes the lowest height and the colours around it.
+    """
+    rgb = io.read_rgb(tile.rgb_path)
+    gsd_m = float(io.read_test_table(data).set_index("id").gsd_m[tile.tile_id])
+    ground = rectify(rgb, tile.agl_m, tile.pose.scale_px_per_m, tile.pose.angle_rad)
+    filled = cv2.inpaint(ground.rgb, ground.hidden.astype(np.uint8), 3, cv2.INPAINT_TELEA)
+    rows, columns = (min(SURFACE_CELLS, side) for side in tile.agl_m.shape)
+    heights_m = cv2.resize(np.nan_to_num(ground.agl_m), (columns, rows), interpolation=cv2.INTER_NEAREST)
+    shares = heights_m / (tile.agl_m.shape[1] * gsd_m)
+    return {
+        "rows": rows,
+        "columns": columns,
+        "heights": [round(float(share), 4) for share in shares.ravel()],
+        "image": encode_jpeg(filled),
+    }
