@@ -82,7 +82,6 @@ class LossConfig:
     log_height: bool = False  # compare sign(h) log(1 + |h|) instead of h
     trim: float = 0.0  # share of an image's known pixels, the worst, that are left out
     focal_gamma: float = 0.0  # above 0, pixels count by tanh(error / delta) ** gamma
-    by_spread: bool = False  # divide height and magnitude losses by the spread of the city's heights, as the score does
     cosine_weight: float = 1.0
     direction_mse_weight: float = 0.1
     lean_px: float = 0.0  # above 0, an image's direction counts by m / (m + lean_px), m its mean known magnitude

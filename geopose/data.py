@@ -1,7 +1,6 @@
-"""Tiles as batches. Batch keys: image, agl_m, scale_px_per_m, angle_rad, gsd_m, id, city, and maybe dense_weight."""
+"""Tiles as batches. Batch keys: image, agl_m, scale_px_per_m, angle_rad, gsd_m, id, city."""
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -23,24 +22,16 @@ class CropDataset(Dataset):
 
     Draws 0 .. n-1 visit every one of the n tiles once, in an order of their own, draws n .. 2n-1 once more, and so on
     without end. Nothing depends on workers, ranks or what was drawn before, so a run can stop and go on anywhere.
-    With balanced, a visit sees the tiles of smaller cities several times, see balance_cities. dense_weights, by city,
-    go into the samples as dense_weight, see weigh_by_spread.
+    With balanced, a visit sees the tiles of smaller cities several times, see balance_cities.
     """
 
     def __init__(
-        self,
-        table: pd.DataFrame,
-        cfg: AugmentConfig,
-        model_cfg: ModelConfig,
-        seed: int,
-        balanced: bool = False,
-        dense_weights: dict[str, float] | None = None,
+        self, table: pd.DataFrame, cfg: AugmentConfig, model_cfg: ModelConfig, seed: int, balanced: bool = False
     ):
         self.table, self.cfg, self.seed = table.reset_index(drop=True), cfg, seed
         self.rows = balance_cities(self.table.city) if balanced else np.arange(len(self.table))
         self.crops_px = [cfg.crop_px / input_zoom(model_cfg, float(gsd_m)) for gsd_m in self.table.gsd_m]
         self.transform = create_transform(cfg)
-        self.dense_weights = dense_weights
         self.labels = [io.read_vflow(row.vflow, row.agl) for row in self.table.itertuples()]
 
     def __len__(self) -> int:
@@ -59,10 +50,7 @@ class CropDataset(Dataset):
             mask=io.read_agl(row.agl, window),
             pose=Pose(label.angle_rad, label.scale_px_per_m, float(row.gsd_m)),
         )
-        sample = make_sample(row, crop["image"], crop["mask"], crop["pose"])
-        if self.dense_weights:
-            sample["dense_weight"] = torch.tensor(self.dense_weights[row.city], dtype=torch.float32)
-        return sample
+        return make_sample(row, crop["image"], crop["mask"], crop["pose"])
 
 
 class TileDataset(Dataset):
@@ -89,26 +77,6 @@ def balance_cities(cities: pd.Series) -> np.ndarray:
     """Row numbers, those of a city with few tiles repeated so that it comes about as often as the one with most."""
     tiles_of_city = cities.map(cities.value_counts())
     return np.repeat(np.arange(len(cities)), (tiles_of_city.max() / tiles_of_city).round().astype(int))
-
-
-def weigh_by_spread(table: pd.DataFrame) -> dict[str, float]:
-    """Weights by city, inverse to the variance of its known heights, with a mean of 1 over the cities.
-
-    The score divides a city's squared error by that variance; without it, a city of towers owns the loss. table has
-    the columns of io.read_train_table.
-    """
-    with ThreadPoolExecutor() as pool:
-        tiles = pd.DataFrame(pool.map(lambda path: height_moments(io.read_agl(path)), table.agl))
-    sums = tiles.groupby(table.city.to_numpy()).sum()
-    variance_m2 = sums.squares / sums.pixels - (sums.heights / sums.pixels) ** 2
-    weights = 1 / (variance_m2 + 1)  # 1 square metre: a city all flat must not drown the others
-    return (weights / weights.mean()).to_dict()
-
-
-def height_moments(agl_m: np.ndarray) -> dict[str, float]:
-    """Number of known heights, their sum and the sum of their squares."""
-    known = agl_m[~np.isnan(agl_m)].astype(np.float64)
-    return {"pixels": known.size, "heights": known.sum(), "squares": np.square(known).sum()}
 
 
 def make_sample(row, rgb: np.ndarray, agl_m: np.ndarray | None, pose: Pose) -> dict:
@@ -174,8 +142,7 @@ def split_fold(config: Config) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, st
 def create_train_loader(table: pd.DataFrame, config: Config, rank: int = 0, world_size: int = 1) -> DataLoader:
     """Endless-draw training crops, steps_per_epoch batches an epoch; set loader.sampler.epoch before each."""
     cfg = config.data
-    weights = weigh_by_spread(table) if config.loss.by_spread else None
-    dataset = CropDataset(table, config.augment, config.model, config.seed, cfg.balance_cities, weights)
+    dataset = CropDataset(table, config.augment, config.model, config.seed, cfg.balance_cities)
     steps = config.train.steps_per_epoch or max(1, round(len(dataset) / (cfg.batch_size * world_size)))
     return DataLoader(
         dataset,

@@ -21,11 +21,10 @@ PIXEL_LOSSES = {
 }
 
 
-def dense_loss(kind: str, prediction, target, delta: float, trim: float = 0.0, focal_gamma: float = 0.0, weight=None):
+def dense_loss(kind: str, prediction, target, delta: float, trim: float = 0.0, focal_gamma: float = 0.0):
     """Mean loss over the known pixels of target; 0, with a gradient of 0, when none is known.
 
-    prediction, target [B,1,H,W], target may hold NaN; computed in float32. weight [B] multiplies the loss of every
-    pixel of an image. trim leaves out that share of each image's
+    prediction, target [B,1,H,W], target may hold NaN; computed in float32. trim leaves out that share of each image's
     known pixels, the worst ones. focal_gamma > 0 weighs a pixel by tanh(error / delta) ** gamma, so that what is right
     already counts little. Returns a scalar.
     """
@@ -33,8 +32,6 @@ def dense_loss(kind: str, prediction, target, delta: float, trim: float = 0.0, f
     loss = PIXEL_LOSSES[kind](prediction, target, delta)
     if focal_gamma:
         loss = loss * torch.tanh((prediction - target).detach().abs() / delta) ** focal_gamma
-    if weight is not None:
-        loss = loss * weight.view(-1, 1, 1, 1)
     if trim:
         return _trimmed_mean(loss.flatten(1), known.flatten(1), trim)
     return (loss * known).sum() / known.sum().clamp(min=1)
@@ -88,8 +85,7 @@ def log_scale(agl_m):
 class PoseLoss(nn.Module):
     """Weighted sum of dense losses on height and magnitude, and losses on direction and, optionally, scale.
 
-    forward(outputs of PoseModel, batch with agl_m [B,1,H,W], scale_px_per_m [B], angle_rad [B], city, and dense_weight
-    [B] where dense losses are weighted by image) returns
+    forward(outputs of PoseModel, batch with agl_m [B,1,H,W], scale_px_per_m [B], angle_rad [B], city) returns
     {"loss": scalar, "loss_agl", "loss_mag", "loss_cosine", "loss_direction", "loss_scale"}; the parts are unweighted.
     Source of the default: second-place write-up of the Overhead Geopose Challenge.
     """
@@ -121,9 +117,7 @@ class PoseLoss(nn.Module):
         """One plane's loss of the configured kind."""
         if kind == "r2":
             return city_r2_loss(prediction, target, batch["city"])
-        return dense_loss(
-            kind, prediction, target, delta, self.cfg.trim, self.cfg.focal_gamma, batch.get("dense_weight")
-        )
+        return dense_loss(kind, prediction, target, delta, self.cfg.trim, self.cfg.focal_gamma)
 
     def scale(self, outputs, batch, weight):
         """Weighted squared error of the scale head, else of the least-squares scale; 0 where it has no weight."""

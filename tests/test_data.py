@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers import write_competition, write_label
+from helpers import write_competition
 from torch.utils.data import DataLoader
 
 from geopose import io
@@ -17,7 +17,6 @@ from geopose.data import (
     create_valid_loader,
     random_window,
     split_fold,
-    weigh_by_spread,
 )
 
 DEFAULT = "configs/lite0_synthetic.yaml"
@@ -185,25 +184,3 @@ def test_bad_tiles_end_the_run_or_are_left_out_and_listed(tmp_path):
     train, valid, left_out = split_fold(load_config(DEFAULT, [*paths, "data.on_bad_tile=skip"]))
     assert ids[0] not in train.id.tolist() and len(train) == 3 and len(valid) == 4
     assert list(left_out) == [ids[0]] and "truncated" in left_out[ids[0]]
-
-
-def test_cities_weigh_by_the_inverse_of_their_spread(tmp_path):
-    """Variance over all known pixels of a city, not tile by tile; the weight comes with every sample."""
-    ids = write_competition(tmp_path / "data", cities=("ARG", "ATL"))
-    rng = np.random.default_rng(0)
-    heights = {tile_id: rng.uniform(0, 3 if tile_id < "AS" else 30, (24, 32)) for tile_id in ids}
-    for tile_id, agl_m in heights.items():
-        agl_m[0, :5] = np.nan
-        write_label(tmp_path / "data" / "train", tile_id, agl_m, 1.0, 1.0)
-    table = io.read_train_table(tmp_path / "data")
-    weights = weigh_by_spread(table)
-    for city in ("ARG", "ATL"):
-        pixels = np.concatenate([heights[i].ravel() for i in ids if i.startswith(city)])
-        weights[city] *= np.nanvar(pixels) + 1
-    assert weights["ARG"] == pytest.approx(weights["ATL"], rel=1e-3)
-    assert sum(weigh_by_spread(table).values()) == pytest.approx(2)
-    crops = CropDataset(table, AugmentConfig(crop_px=16), ModelConfig(), seed=1, dense_weights={"ARG": 1.5, "ATL": 0.5})
-    assert {(s["city"], float(s["dense_weight"])) for s in map(crops.__getitem__, range(4))} == {
-        ("ARG", 1.5),
-        ("ATL", 0.5),
-    }

@@ -165,12 +165,3 @@ def test_scale_loss_is_the_squared_error_of_the_fitted_scale():
     of_head = PoseLoss(LossConfig(scale_weight=4.0, mag_weight=0.0))(outputs, batch)
     np.testing.assert_allclose(of_head["loss_scale"], 4.0, rtol=1e-4)
     np.testing.assert_allclose(parts["loss"], 1.0, rtol=1e-4)
-
-
-def test_an_images_weight_multiplies_its_pixels():
-    prediction, target = torch.rand(2, 1, 6, 6), torch.rand(2, 1, 6, 6)
-    target[0, 0, 0] = torch.nan
-    weighted = dense_loss("mse", prediction, target, 1.0, weight=torch.tensor([3.0, 0.5]))
-    square, known = (prediction - target).square(), ~torch.isnan(target)
-    expected = (3 * square[0][known[0]].sum() + 0.5 * square[1].sum()) / known.sum()
-    torch.testing.assert_close(weighted, expected)
