@@ -98,13 +98,13 @@ figures: $(READY) ## draw the README's pictures into docs/
 bench: $(READY) ## measure speeds, our way beside the common way, into runs/bench; wants an idle machine
 	$(PY) -m geopose.bench
 
-test: $(READY) ## run the tests
-	$(PY) -m pytest
+test: $(READY) ## run the tests, a file per core at a time
+	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --dist loadfile
 
 lint: $(READY) ## check style
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 
 clean: ## remove caches and submissions; data/, runs/ and .venv stay
-	rm -rf .pytest_cache .ruff_cache *.tar.gz *.tar.gz.json .*.parts
+	rm -rf .pytest_cache .ruff_cache *.tar.gz *.tar.gz.json .*.parts report.html demo.png
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -7,6 +7,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from geopose import io
 from geopose.cli import UserError, one_line
 
 TTA = ("none", "flips", "d2", "d4")
@@ -233,7 +234,7 @@ def check_config(config: Config) -> None:
 
 def save_config(config: Config, path: Path) -> None:
     """Write every setting, defaults included, so that the file alone repeats the experiment."""
-    OmegaConf.save(OmegaConf.structured(config), path)
+    io.write_bytes(path, OmegaConf.to_yaml(OmegaConf.structured(config)).encode())
 
 
 def flatten(node, prefix: str = "") -> dict[str, object]:

@@ -87,6 +87,16 @@ def test_unknown_pixels_are_grey():
     assert (colours[0, 1] == 128).all() and (colours[0, 0] != colours[0, 2]).any()
 
 
+def test_the_demo_draws_a_picture_of_any_image(job, tmp_path):
+    image = tmp_path / "town.png"
+    cv2.imwrite(str(image), np.random.default_rng(0).integers(0, 255, (80, 110, 3), dtype=np.uint8))
+    words = ("-m", "geopose.report.demo", image, "--runs", job / "runs" / "fold0", "--tta", "none")
+    assert_user_error(run(*words, "--out", tmp_path / "x.png"), "--gsd")
+    assert "town.png by" in ok(run(*words, "--gsd", 0.5, "--out", tmp_path / "demo.png"))
+    picture = cv2.imread(str(tmp_path / "demo.png"))
+    assert picture.shape[1] > 900 and picture.std() > 10
+
+
 def test_mistakes_are_one_line(tmp_path, competition):
     words = ("-m", "geopose.report", "--data", tmp_path / "none", "--pred", tmp_path / "x.tar.gz")
     assert_user_error(run(*words), "truth/")
