@@ -133,7 +133,7 @@ def predict_folder(args: Namespace, blend: BlendConfig) -> int:
         if ranks.is_first:
             print(ensemble.describe_memory())
         seconds = []
-        with write_behind() as write:
+        with write_behind(ensemble.device.type != "cpu") as write:
             for tile in progress(ensemble.predict_tiles(todo), "predict", total=len(todo), unit="tile"):
                 write(write_tile, parts, tile)
                 seconds.append(tile.seconds)

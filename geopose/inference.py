@@ -137,7 +137,7 @@ class Ensemble:
 
     def predict_tiles(self, table: pd.DataFrame) -> Iterator[TilePrediction]:
         """Predictions of the tiles of a table (columns id, city, gsd_m, rgb), one at a time, in table order."""
-        for batch in read_ahead(DataLoader(TileDataset(table), batch_size=1)):
+        for batch in read_ahead(DataLoader(TileDataset(table), batch_size=1), self.device.type != "cpu"):
             start = time.perf_counter()
             pose = self.predict(batch)
             factors = self.calibration.factors(batch["city"][0])
