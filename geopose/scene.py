@@ -104,7 +104,7 @@ def read_gsd(image: rasterio.DatasetReader, path: Path) -> float:
     pixel = math.sqrt(abs(image.transform.determinant))
     if image.crs.is_geographic:
         # A degree of longitude shrinks with the latitude; the mean of both sides is the geometric one.
-        _, latitude = image.transform * (image.width / 2, image.height / 2)
+        _, latitude = image.xy(image.height / 2, image.width / 2)
         return pixel * METRES_PER_DEGREE * math.sqrt(math.cos(math.radians(latitude)))
     return pixel * image.crs.linear_units_factor[1]
 

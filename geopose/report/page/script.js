@@ -70,7 +70,7 @@ async function showSurface() {
   gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.LINEAR);
   gl.enable(gl.DEPTH_TEST);
 
-  const view = { turn: 0.6, tilt: 0.8, distance: 1.7 };
+  const view = { turn: 0.6, tilt: 0.8, distance: 1.35 };
   function draw() {
     const [st, ct, sp, cp] = [Math.sin(view.turn), Math.cos(view.turn), Math.sin(view.tilt), Math.cos(view.tilt)];
     const f = 1.8, aspect = canvas.width / canvas.height, near = 0.05, far = 10;
