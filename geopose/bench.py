@@ -338,22 +338,21 @@ def rectify_by_sorting(rgb: np.ndarray, agl_m: np.ndarray, scale_px_per_m: float
 
 def seconds_per_step_in_catalyst(config) -> float:
     """Median step of one epoch, between the ends of its batches."""
-    from catalyst.core.callback import Callback, CallbackOrder
+    from geopose.engine import PoseRunner, ProgressCallback  # imports Catalyst, slow: not for the probes
 
-    from geopose.engine import PoseRunner
-
-    class Clock(Callback):
+    class Clock(ProgressCallback):
         def __init__(self):
-            super().__init__(order=CallbackOrder.External + 2)
+            super().__init__()
             self.times = []
 
         def on_batch_end(self, runner):
+            super().on_batch_end(runner)
             if runner.is_train_loader:
                 self.times.append(time.perf_counter())
 
     class TimedRunner(PoseRunner):
         def get_callbacks(self):
-            return super().get_callbacks() | {"clock": clock}
+            return super().get_callbacks() | {"progress": clock}
 
     clock = Clock()
     TimedRunner(config).run()
