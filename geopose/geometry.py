@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+METRES_PER_DEGREE = 111_320.0  # of latitude
 TWO_PI = 2.0 * np.pi
 
 IDENTITY = np.array([[1.0, 0.0], [0.0, 1.0]])
@@ -82,6 +83,14 @@ def wrap_angle(angle_rad):
 def angle_error_rad(angle_rad, other_rad):
     """Smallest absolute difference of two angles, in [0, pi]."""
     return np.pi - abs(np.pi - wrap_angle(angle_rad - other_rad))
+
+
+def metres_per_degree(latitude_deg: float) -> float:
+    """Side in metres of a square as large as one degree by one degree at a latitude; good to half a percent.
+
+    A degree of longitude shrinks with the latitude; the side is the geometric mean of both.
+    """
+    return METRES_PER_DEGREE * float(np.sqrt(np.cos(np.radians(latitude_deg))))
 
 
 def vertical_flow(agl_m, scale_px_per_m, angle_rad):

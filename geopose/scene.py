@@ -19,11 +19,10 @@ from rasterio.windows import Window
 
 from geopose import io
 from geopose.cli import UserError, progress
-from geopose.geometry import angle_error_rad, direction_angle, wrap_angle
+from geopose.geometry import angle_error_rad, direction_angle, metres_per_degree, wrap_angle
 from geopose.inference import Ensemble
 from geopose.rectify import rectify, write_rectified
 
-METRES_PER_DEGREE = 111_320.0  # of latitude; good to half a percent anywhere
 STRETCH_PERCENT = (2.0, 98.0)
 OVERVIEW_PX = 1024  # side of the shrunken image that the stretch is measured on
 
@@ -103,9 +102,8 @@ def read_gsd(image: rasterio.DatasetReader, path: Path) -> float:
         raise UserError(f"{path}: has no georeference, so nothing tells its metres per pixel; give --gsd M_PER_PX")
     pixel = math.sqrt(abs(image.transform.determinant))
     if image.crs.is_geographic:
-        # A degree of longitude shrinks with the latitude; the mean of both sides is the geometric one.
         _, latitude = image.xy(image.height / 2, image.width / 2)
-        return pixel * METRES_PER_DEGREE * math.sqrt(math.cos(math.radians(latitude)))
+        return pixel * metres_per_degree(latitude)
     return pixel * image.crs.linear_units_factor[1]
 
 
