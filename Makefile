@@ -28,7 +28,7 @@ export MALLOC_TRIM_THRESHOLD_ = 8589934592
 export MALLOC_TOP_PAD_ = 268435456
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data folds prepare train predict submission verify score oof ablation demo report tensorboard figures bench test lint clean
+.PHONY: help setup data folds prepare train predict submission verify score oof ablation demo report tensorboard docs bench test lint clean
 
 help: ## list targets and variables
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -92,8 +92,8 @@ report: $(READY) ## one HTML page about OUT: scores, curves, errors, tiles to lo
 tensorboard: $(READY) ## training curves of all runs in the browser
 	$(PY) -m tensorboard.main --logdir runs
 
-figures: $(READY) ## draw the README's pictures into docs/
-	$(PY) -m geopose.report.figures --data $(DATA) --runs $(RUNS) --out docs
+docs: $(READY) ## draw the geometry's figures into docs/ with the renderer
+	$(PY) -m geopose.report.figures --out docs
 
 bench: $(READY) ## measure speeds, our way beside the common way, into runs/bench; wants an idle machine
 	$(PY) -m geopose.bench

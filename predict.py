@@ -48,6 +48,7 @@ def main() -> int:
     images.add_argument("--bands", nargs="+", type=int, default=[], metavar="N", help="red, green and blue, from 1")
     images.add_argument("--tile", type=int, default=512, metavar="PX", help="side of the tiles a scene is cut into")
     images.add_argument("--rectify", action="store_true", help="write the image without lean as well")
+    images.add_argument("--fill", action="store_true", help="with --rectify: paint hidden ground from around it")
     args = parser.parse_args()
     if bool(args.images) == bool(args.data):
         parser.error("give --data DIR or images, one of the two")
@@ -67,6 +68,8 @@ def predict_images(args: Namespace, blend: BlendConfig) -> int:
     """Heights and pose of each image, and with --rectify its view without lean."""
     if args.gsd is not None and not args.gsd > 0:
         raise UserError(f"--gsd {args.gsd}: give metres per pixel, above 0")
+    if args.fill and not args.rectify:
+        raise UserError("--fill paints what --rectify leaves hidden; give --rectify too")
     if args.tile < 64:
         raise UserError(f"--tile {args.tile}: give 64 px or more; small tiles show too little around them")
     runs = [Path(run) for run in args.runs] or [newest_run("runs")]
@@ -85,7 +88,7 @@ def predict_images(args: Namespace, blend: BlendConfig) -> int:
         lean = f"scale {pose.scale_px_per_m:.3f} px/m, angle {pose.angle_rad:.3f} rad, gsd {pose.gsd_m:.3f} m"
         print(f"{out / image.stem}_AGL.tif, _VFLOW.json: {lean}")
         if args.rectify:
-            hidden = rectify_scene(image, out, options.bands)
+            hidden = rectify_scene(image, out, options.bands, args.fill)
             print(f"{out / image.stem}_RECT.tif, _AGL and _HIDDEN: {hidden:.1%} of the ground was hidden")
     return 0
 

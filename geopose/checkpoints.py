@@ -28,6 +28,17 @@ def save_weights(model: nn.Module, path: Path) -> None:
             ) from None
 
 
+def save_state(state: dict, path: Path) -> None:
+    """Write what an unfinished training goes on from, never half of it. Raises OSError on a full disk."""
+    with io.writing(path) as temporary, temporary.open("wb") as stream:
+        try:
+            torch.save(state, stream)
+        except RuntimeError as error:  # torch's writer stumbles over what the stream raised, and hides it
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
+
+
 def load_weights(model: nn.Module, path: Path) -> None:
     """Load a model's state strictly. Raises UserError naming the file and what does not fit."""
     load_state(model, read_weights(path), path)

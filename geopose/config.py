@@ -121,6 +121,7 @@ class TrainConfig:
     compile: bool = False  # torch.compile the network: minutes at the start, and on two CPU cores no gain
     ema_decay: float | None = None  # when set, an exponential moving average of the weights is validated and kept
     keep_checkpoints: int = 3
+    snapshot_epochs: int = 5  # a picture of a validation tile of each city to TensorBoard every so many; 0: none
     early_stop_patience: int | None = None  # epochs without a better validation R2; null: never
 
 

@@ -16,7 +16,7 @@ from torch import distributed
 from torch.multiprocessing import ProcessRaisedException
 
 from geopose import io
-from geopose.checkpoints import CHECKPOINT_SUFFIX, save_weights
+from geopose.checkpoints import CHECKPOINT_SUFFIX, save_state, save_weights
 from geopose.cli import UserError, progress
 from geopose.config import Config, save_config
 from geopose.data import create_train_loader, create_valid_loader, split_fold
@@ -29,6 +29,7 @@ from geopose.models.model import count_parameters, create_model
 from geopose.models.zoom import forward_zoomed, input_zoom
 from geopose.runs import fingerprint_file, run_config, write_manifest
 from geopose.schedule import Schedule, fixed_boundaries, next_boundary
+from geopose.snapshots import snapshot
 from geopose.store import advise_preparing
 
 VALID_METRIC = "r2"
@@ -160,6 +161,8 @@ class PoseRunner(dl.Runner):
             "progress": ProgressCallback(),
             "manifest": ManifestCallback(),
         }
+        if train.snapshot_epochs:
+            callbacks["snapshots"] = SnapshotCallback(train.snapshot_epochs)
         if train.ema_decay:
             callbacks["ema"] = EmaCallback(train.ema_decay, train.accumulation_steps)
         if self.config.optim.schedule == "plateau":
@@ -198,8 +201,7 @@ class PoseRunner(dl.Runner):
     def on_epoch_end(self, runner):
         super().on_epoch_end(runner)
         if self.engine.is_main_process:
-            with io.writing(self.run_dir / STATE_FILE) as temporary:
-                torch.save(self.state(), temporary)
+            save_state(self.state(), self.run_dir / STATE_FILE)
         self.engine.wait_for_everyone()
 
     def state(self) -> dict:
@@ -406,6 +408,30 @@ class ScoreCallback(Callback):
         if bad:
             raise UserError(f"validation gave no finite {bad[0]} at epoch {runner.epoch_step}; train in fp32")
         runner.loader_metrics.update(metrics)
+
+
+class SnapshotCallback(Callback):
+    """Pictures of each city's first validation tile (of rank 0's) in TensorBoard, every few epochs."""
+
+    def __init__(self, every: int):
+        super().__init__(order=CallbackOrder.Metric + 1)
+        self.every = every
+
+    def on_loader_start(self, runner) -> None:
+        self.shown = set()
+
+    def on_batch_end(self, runner) -> None:
+        due = not runner.is_train_loader and (runner.epoch_step - 1) % self.every == 0
+        if not due or not runner.engine.is_main_process:
+            return
+        for index, city in enumerate(runner.batch["city"]):
+            if city in self.shown:
+                continue
+            self.shown.add(city)
+            rgb = runner.batch["image"][index].permute(1, 2, 0).to(torch.uint8).cpu().numpy()
+            heights = (runner.batch["agl_m"][index, 0], runner.outputs["agl_m"][index, 0])
+            picture = snapshot(rgb, *(height.float().cpu().numpy() for height in heights))
+            runner.loggers["tensorboard"].log_image(f"{city}/image_truth_prediction_error", picture, runner)
 
 
 class CheckpointCallback(dl.CheckpointCallback):

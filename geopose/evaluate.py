@@ -88,7 +88,7 @@ def _score_heights(tile_id: str, content: bytes, agl_path: str, vflow_path: str)
             "predict at the image's own size"
         )
     sums = height_sums(pred.agl_m, true.agl_m)
-    return ScoredTile(sums, io.read_vflow(vflow_path, agl_path), pred.centimetres, true.centimetres)
+    return ScoredTile(sums, io.read_pose(vflow_path, true.centimetres), pred.centimetres, true.centimetres)
 
 
 def _add_tile(scores: PoseScores, tile_id: str, tiles: dict[str, ScoredTile], pose_texts: dict[str, bytes]) -> bool:

@@ -128,6 +128,25 @@ def read_test_table(root: str | os.PathLike) -> pd.DataFrame:
     )
 
 
+def find_gsd_m(rgb: Path) -> float | None:
+    """Metres per pixel of a competition tile, whose folder's metadata.csv tells it; None for any other image."""
+    metadata = rgb.resolve().parent.parent / "metadata.csv"
+    if not rgb.stem.endswith("_RGB") or not metadata.exists():
+        return None
+    table = read_csv(metadata).set_index("id").gsd
+    tile_id = _tile_id(rgb.name)
+    return float(table[tile_id]) if tile_id in table.index else None
+
+
+def find_truth(rgb: Path) -> VflowLabel | None:
+    """True scale and angle of a competition tile where its folder has them, in truth/ or beside it; else None."""
+    tile_id = _tile_id(rgb.name)
+    for folder in (rgb.parent, rgb.parent.parent / "truth"):
+        if (folder / vflow_name(tile_id)).exists() and (folder / agl_name(tile_id)).exists():
+            return read_vflow(folder / vflow_name(tile_id), folder / agl_name(tile_id))
+    return None
+
+
 def find_labels(root: str | os.PathLike) -> pd.DataFrame:
     """Labels in a folder, or in the truth/ of a competition folder: columns id, agl, vflow (paths as text)."""
     root = Path(root)
@@ -243,7 +262,8 @@ def read_rgb(path: str | os.PathLike, window: Window | None = None) -> np.ndarra
     with _open(path) as raster:
         if raster.count != 3 or raster.dtypes[0] != "uint8":
             raise UserError(f"{path}: {raster.count} bands of {raster.dtypes[0]}; a tile's image has 3 bands of uint8")
-        _refuse_giant(raster, str(path))
+        if window is None:
+            _refuse_giant(raster, str(path))
         return np.ascontiguousarray(raster.read(window=window).transpose(1, 2, 0))
 
 
@@ -278,11 +298,14 @@ def _read_heights(raster: rasterio.DatasetReader, where: str, window: Window | N
     centimetres = _is_centimetres(where, np.dtype(raster.dtypes[0]))
     if raster.count > (1 if centimetres else 2):  # a scene's metres have their spread as a second band
         raise UserError(f"{where}: {raster.count} bands; heights have one band")
-    _refuse_giant(raster, where)
+    if window is None:
+        _refuse_giant(raster, where)
     values = raster.read(1, window=window)
+    agl_m = values.astype(np.float32)
     if centimetres:
-        return np.where(values == UNKNOWN_CM, np.float32(np.nan), values.astype(np.float32) / np.float32(CM_PER_M))
-    return values.astype(np.float32)
+        agl_m /= np.float32(CM_PER_M)
+        agl_m[values == UNKNOWN_CM] = np.nan
+    return agl_m
 
 
 def _refuse_giant(raster: rasterio.DatasetReader, where: str) -> None:
@@ -297,7 +320,11 @@ def _refuse_giant(raster: rasterio.DatasetReader, where: str) -> None:
 def read_vflow(path: str | os.PathLike, agl_path: str | os.PathLike) -> VflowLabel:
     """A tile's scale and angle; the dtype of its AGL file says whether scale is px/cm or px/m."""
     with _open(agl_path) as raster:
-        centimetres = _is_centimetres(agl_path, np.dtype(raster.dtypes[0]))
+        return read_pose(path, _is_centimetres(agl_path, np.dtype(raster.dtypes[0])))
+
+
+def read_pose(path: str | os.PathLike, centimetres: bool) -> VflowLabel:
+    """A scale and angle whose unit is known: px/cm or px/m."""
     try:
         text = Path(path).read_text()
     except FileNotFoundError:
@@ -462,14 +489,19 @@ def encode_vflow(scale_px_per_m: float, angle_rad: float) -> bytes:
     return json.dumps({"scale": float(scale_px_per_m) / CM_PER_M, "angle": float(angle_rad)}).encode()
 
 
-def write_raster_like(path: str | os.PathLike, raster: np.ndarray, like: str | os.PathLike) -> None:
-    """Write [H,W] or [H,W,bands] as a deflate GeoTIFF with the CRS and transform of another file of its size."""
-    bands = raster[None] if raster.ndim == 2 else raster.transpose(2, 0, 1)
+@contextmanager
+def raster_like(
+    path: str | os.PathLike, like: str | os.PathLike, count: int, dtype: type
+) -> Iterator[rasterio.io.DatasetWriter]:
+    """A GeoTIFF on the grid of another file, open for windows of it; takes its name when the block ends well."""
     with _open(like) as grid:
-        profile = {"driver": "GTiff", **DEFLATE, "crs": grid.crs, "transform": grid.transform}
-    if np.issubdtype(raster.dtype, np.floating):
+        profile = {"height": grid.height, "width": grid.width, "crs": grid.crs, "transform": grid.transform}
+    predictor = 3 if np.issubdtype(dtype, np.floating) else 2
+    if predictor == 3:
         profile["nodata"] = np.nan
-    write_bytes(path, _encode(bands, profile))
+    profile |= {"driver": "GTiff", **DEFLATE, "predictor": predictor, "tiled": True, "BIGTIFF": "IF_SAFER"}
+    with writing(path) as temporary, rasterio.open(temporary, "w", count=count, dtype=dtype, **profile) as raster:
+        yield raster
 
 
 def encode_prepared(source: str | os.PathLike) -> bytes:

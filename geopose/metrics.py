@@ -63,13 +63,14 @@ def height_sums(agl_m, true_agl_m) -> HeightSums:
     agl_m, true_agl_m = torch.as_tensor(agl_m), torch.as_tensor(true_agl_m)
     if agl_m.shape != true_agl_m.shape:
         raise ValueError(f"heights of shape {tuple(agl_m.shape)} against truth of shape {tuple(true_agl_m.shape)}")
+    agl_m, true_agl_m = agl_m.flatten(), true_agl_m.flatten()  # dot() multiplies and sums in one go
     known, finite = ~torch.isnan(true_agl_m), torch.isfinite(agl_m)
-    t = true_agl_m.double().where(known, 0.0)
+    t = true_agl_m.where(known, 0.0).double()
     e = (agl_m.double() - t).where(known & finite, 0.0)
-    tt = t.square()
-    good_tt = tt.where(finite, 0.0)
-    sums = (known, t, tt, e.square(), e * t, good_tt, ~finite)
-    return HeightSums(*torch.stack([x.sum(dtype=torch.float64) for x in sums]).tolist())
+    good_t = t.where(finite, 0.0)
+    counts = known.sum(), finite.numel() - finite.sum()
+    sums = (counts[0], t.sum(), t.dot(t), e.dot(e), e.dot(t), good_t.dot(good_t), counts[1])
+    return HeightSums(*torch.stack([x.double() for x in sums]).tolist())
 
 
 class PoseScores:

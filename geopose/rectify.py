@@ -5,15 +5,23 @@ metres, NaN unknown) and <stem>_RECT_HIDDEN.tif (uint8: 1 where no pixel of the 
 Where several pixels land on one, the tallest wins, as what stands highest is what one would see from above.
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numba import njit
+from rasterio.fill import fillnodata
+from rasterio.windows import Window
 
 from geopose import io
-from geopose.cli import Parser, UserError, run_command
+from geopose.cli import Parser, UserError, progress, run_command
 from geopose.geometry import flow_direction
+
+STRIP_PX = 512  # rows of a scene done at a time
+FILL_PX = 100  # how far filled ground may lie from what was seen
 
 
 @dataclass(frozen=True)
@@ -23,6 +31,10 @@ class Rectified:
     rgb: np.ndarray
     agl_m: np.ndarray
     hidden: np.ndarray
+
+    def cut(self, rows: slice) -> "Rectified":
+        """Some of its rows."""
+        return Rectified(self.rgb[rows], self.agl_m[rows], self.hidden[rows])
 
 
 def rectify(rgb: np.ndarray, agl_m: np.ndarray, scale_px_per_m: float, angle_rad: float) -> Rectified:
@@ -68,10 +80,63 @@ def _land(agl_m, dx_px_per_m, dy_px_per_m):
     return source
 
 
-def write_rectified(ground: Rectified, out: Path, stem: str, like: Path) -> None:
-    """Write the three rasters into a folder, on the grid of the image like."""
-    for suffix, raster in (("", ground.rgb), ("_AGL", ground.agl_m), ("_HIDDEN", ground.hidden.astype(np.uint8))):
-        io.write_raster_like(out / f"{stem}_RECT{suffix}.tif", raster, like)
+def fill_hidden(ground: Rectified) -> Rectified:
+    """Hidden ground painted with what lies around it, weighted by distance; hidden itself stays as it is.
+
+    Ground farther than FILL_PX from anything visible stays black and NaN.
+    """
+    seen = ~ground.hidden
+    rgb = np.stack([fillnodata(band, seen, FILL_PX) for band in ground.rgb.transpose(2, 0, 1)], axis=2)
+    known = seen & ~np.isnan(ground.agl_m)
+    near = fillnodata(np.where(known, ground.agl_m, np.float32(np.nan)), known, FILL_PX)
+    return Rectified(rgb, np.where(seen, ground.agl_m, near), ground.hidden)
+
+
+def rectify_files(
+    read_rgb: Callable[[Window], np.ndarray],
+    agl: Path,
+    out: Path,
+    stem: str,
+    like: Path,
+    pose: io.VflowLabel,
+    fill: bool = False,
+) -> float:
+    """Write a scene's three rasters on the grid of the image like; memory holds a strip of it, whatever its height.
+
+    read_rgb gives a window of the image, uint8 [h,w,3]; agl names the file of its heights. Returns the share of the
+    ground that was hidden.
+    """
+    height, width = io.image_size(like)
+    strips = [(first, min(first + STRIP_PX, height)) for first in range(0, height, STRIP_PX)]
+
+    def rows(first: int, last: int) -> Window:
+        return Window(0, first, width, last - first)
+
+    # How far up and down pixels of the lowest and the tallest height move tells which rows reach a strip.
+    heights = (io.read_agl(agl, rows(*strip)) for strip in strips)
+    limits_m = np.array([(np.nanmin(h, initial=0), np.nanmax(h, initial=0)) for h in heights])
+    moved_px = flow_direction(pose.angle_rad)[1] * pose.scale_px_per_m * limits_m
+    up, down = math.ceil(-moved_px.min()) + 1, math.ceil(moved_px.max()) + 1
+    margin = FILL_PX if fill else 0
+    hidden_px = 0
+    with (
+        io.raster_like(out / f"{stem}_RECT.tif", like, 3, np.uint8) as image,
+        io.raster_like(out / f"{stem}_RECT_AGL.tif", like, 1, np.float32) as ground_agl,
+        io.raster_like(out / f"{stem}_RECT_HIDDEN.tif", like, 1, np.uint8) as mask,
+    ):
+        for first, last in progress(strips, "rectify", unit="strip"):
+            top, bottom = max(0, first - margin), min(height, last + margin)
+            source = rows(max(0, top - down), min(height, bottom + up))
+            ground = rectify(read_rgb(source), io.read_agl(agl, source), pose.scale_px_per_m, pose.angle_rad)
+            ground = ground.cut(slice(top - source.row_off, bottom - source.row_off))
+            if fill:
+                ground = fill_hidden(ground)
+            ground = ground.cut(slice(first - top, last - top))
+            image.write(ground.rgb.transpose(2, 0, 1), window=rows(first, last))
+            ground_agl.write(ground.agl_m, 1, window=rows(first, last))
+            mask.write(ground.hidden.astype(np.uint8), 1, window=rows(first, last))
+            hidden_px += int(ground.hidden.sum())
+    return hidden_px / (height * width)
 
 
 def main() -> int:
@@ -82,17 +147,16 @@ def main() -> int:
     parser.add_argument("agl", type=Path, metavar="AGL", help="heights in the image's frame, centimetres or metres")
     parser.add_argument("vflow", type=Path, metavar="VFLOW", help="JSON with scale and angle")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the three files go")
+    parser.add_argument("--fill", action="store_true", help="paint hidden ground with what lies around it")
     args = parser.parse_args()
 
-    rgb, agl_m, label = io.read_rgb(args.rgb), io.read_agl(args.agl), io.read_vflow(args.vflow, args.agl)
-    if rgb.shape[:2] != agl_m.shape:
-        raise UserError(
-            f"{args.agl}: {agl_m.shape[0]}x{agl_m.shape[1]}, but {args.rgb} is {rgb.shape[0]}x{rgb.shape[1]}"
-        )
-    ground = rectify(rgb, agl_m, label.scale_px_per_m, label.angle_rad)
-    stem = args.rgb.stem.removesuffix("_RGB")
-    write_rectified(ground, args.out, stem, args.rgb)
-    print(f"{args.out}: {stem}_RECT.tif, _AGL and _HIDDEN; {ground.hidden.mean():.1%} of the ground was hidden")
+    size, agl_size = io.image_size(args.rgb), io.image_size(args.agl)
+    if size != agl_size:
+        raise UserError(f"{args.agl}: {agl_size[0]}x{agl_size[1]}, but {args.rgb} is {size[0]}x{size[1]}")
+    pose, stem = io.read_vflow(args.vflow, args.agl), args.rgb.stem.removesuffix("_RGB")
+    read_rgb = partial(io.read_rgb, args.rgb)
+    hidden = rectify_files(read_rgb, args.agl, args.out, stem, args.rgb, pose, args.fill)
+    print(f"{args.out}: {stem}_RECT.tif, _AGL and _HIDDEN; {hidden:.1%} of the ground was hidden")
     return 0
 
 

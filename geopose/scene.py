@@ -21,7 +21,7 @@ from geopose import io
 from geopose.cli import UserError, progress
 from geopose.geometry import angle_error_rad, direction_angle, metres_per_degree, wrap_angle
 from geopose.inference import Ensemble
-from geopose.rectify import rectify, write_rectified
+from geopose.rectify import rectify_files
 
 STRETCH_PERCENT = (2.0, 98.0)
 OVERVIEW_PX = 1024  # side of the shrunken image that the stretch is measured on
@@ -54,7 +54,7 @@ def predict_scene(path: Path, out: Path, ensemble: Ensemble, options: SceneOptio
     if not path.exists():
         raise UserError(f"{path} missing; give an image file")
     with io.one_line_errors(str(path)), rasterio.open(path) as image:
-        gsd_m = options.gsd_m or read_gsd(image, path)
+        gsd_m = options.gsd_m or io.find_gsd_m(path) or read_gsd(image, path)
         reader = SceneReader(image, path, options.bands)
         profile = {
             "driver": "GTiff",
@@ -82,18 +82,20 @@ def predict_scene(path: Path, out: Path, ensemble: Ensemble, options: SceneOptio
     return pose
 
 
-def rectify_scene(path: Path, out: Path, bands: tuple[int, ...]) -> float:
+def rectify_scene(path: Path, out: Path, bands: tuple[int, ...], fill: bool) -> float:
     """Write <stem>_RECT.tif, _RECT_AGL.tif and _RECT_HIDDEN.tif from what predict_scene wrote into the folder out.
 
-    The whole scene is held in memory. Returns the share of the ground that was hidden.
+    Returns the share of the ground that was hidden.
     """
-    agl_path = out / f"{path.stem}_AGL.tif"
-    agl_m, label = io.read_agl(agl_path), io.read_vflow(out / f"{path.stem}_VFLOW.json", agl_path)
+    agl = out / f"{path.stem}_AGL.tif"
+    pose = io.read_vflow(out / f"{path.stem}_VFLOW.json", agl)
     with io.one_line_errors(str(path)), rasterio.open(path) as image:
-        rgb, _ = SceneReader(image, path, bands).read(Window(0, 0, image.width, image.height))
-    ground = rectify(np.ascontiguousarray(rgb.transpose(1, 2, 0)), agl_m, label.scale_px_per_m, label.angle_rad)
-    write_rectified(ground, out, path.stem, path)
-    return float(ground.hidden.mean())
+        reader = SceneReader(image, path, bands)
+
+        def read_rgb(rows: Window) -> np.ndarray:
+            return np.ascontiguousarray(reader.read(rows)[0].transpose(1, 2, 0))
+
+        return rectify_files(read_rgb, agl, out, path.stem, path, pose, fill)
 
 
 def read_gsd(image: rasterio.DatasetReader, path: Path) -> float:

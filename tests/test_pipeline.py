@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from helpers import CONFIG, TINY, assert_user_error, make_folds, ok, predict, run, train, write_competition
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from geopose import io
 from geopose.calibration import Calibration
@@ -40,7 +41,12 @@ def test_a_run_folder_holds_all_it_should(job):
     assert len(checkpoint_paths(run_dir)) == 1
     assert (run_dir / "config.yaml").exists()
     assert (run_dir / "train.log").read_text().count("\n") == 1
-    assert list((run_dir / "tensorboard").rglob("events*"))
+    events = EventAccumulator(str(run_dir / "tensorboard" / "valid")).Reload()
+    cities = {name.removeprefix("valid_r2_") for name in metrics if name.startswith("valid_r2_")}
+    assert {f"r2_{city}/epoch" for city in cities} <= set(events.Tags()["scalars"])
+    assert {tag.split("/")[0] for tag in events.Tags()["images"]} == cities
+    picture = events.Images(events.Tags()["images"][0])[0]
+    assert picture.width == 4 * picture.height
 
 
 def test_the_tarball_holds_what_the_model_predicts(job):

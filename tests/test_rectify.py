@@ -1,6 +1,7 @@
 """Lean removal: exact against a plain double loop, and towers land on their footprints."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,8 +9,9 @@ import rasterio
 from helpers import assert_user_error, run, write_label, write_tif
 
 from geopose import io
+from geopose import rectify as module
 from geopose.geometry import Pose, image_position
-from geopose.rectify import rectify
+from geopose.rectify import Rectified, fill_hidden, rectify, rectify_files
 
 
 def plain(rgb, agl_m, scale, angle):
@@ -68,6 +70,38 @@ def test_nothing_moves_without_lean():
     np.testing.assert_array_equal(ground.rgb, rgb)
     np.testing.assert_array_equal(ground.agl_m, agl_m)
     assert not ground.hidden.any()
+
+
+@pytest.mark.parametrize("angle", [0.4, 1.9, 3.6, 5.5])
+def test_strips_give_what_the_whole_gives(tmp_path, monkeypatch, angle):
+    rng = np.random.default_rng(3)
+    rgb, agl_m = rng.integers(0, 256, (61, 40, 3), dtype=np.uint8), np.zeros((61, 40))
+    agl_m[5:20, 10:20], agl_m[30:44, 5:30], agl_m[50:54, 2:9] = 9.0, 4.2, np.nan
+    write_tif(tmp_path / "x_RGB.tif", rgb.transpose(2, 0, 1))
+    write_label(tmp_path, "x", agl_m, 1.3, angle)
+    agl, pose = tmp_path / "x_AGL.tif", io.read_vflow(tmp_path / "x_VFLOW.json", tmp_path / "x_AGL.tif")
+    monkeypatch.setattr(module, "STRIP_PX", 7)
+    monkeypatch.setattr(module, "FILL_PX", 6)
+    source = tmp_path / "x_RGB.tif"
+    for fill in (False, True):
+        share = rectify_files(partial(io.read_rgb, source), agl, tmp_path / "out", "x", source, pose, fill)
+        whole = rectify(rgb, io.read_agl(agl), pose.scale_px_per_m, pose.angle_rad)
+        assert share == pytest.approx(whole.hidden.mean()) and share > 0.05
+        expected = fill_hidden(whole) if fill else whole
+        np.testing.assert_array_equal(io.read_rgb(tmp_path / "out" / "x_RECT.tif"), expected.rgb)
+        np.testing.assert_array_equal(io.read_agl(tmp_path / "out" / "x_RECT_AGL.tif"), expected.agl_m)
+
+
+def test_filling_paints_holes_from_around_and_leaves_the_rest():
+    rgb, agl_m = np.full((40, 40, 3), 90, np.uint8), np.full((40, 40), 2.0, np.float32)
+    hidden = np.zeros((40, 40), bool)
+    hidden[10:20, 15:25] = True
+    rgb[hidden], agl_m[hidden], agl_m[30, 30] = 0, np.nan, np.nan
+    filled = fill_hidden(Rectified(rgb, agl_m, hidden))
+    assert (filled.rgb[hidden] == 90).all() and (filled.agl_m[hidden] == 2).all()
+    assert np.isnan(filled.agl_m[30, 30]), "unknown is no hole: it was seen"
+    np.testing.assert_array_equal(filled.rgb[~hidden], rgb[~hidden])
+    np.testing.assert_array_equal(filled.hidden, hidden)
 
 
 def test_command_keeps_the_grid_and_names_faults(tmp_path):

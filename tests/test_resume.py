@@ -85,11 +85,11 @@ def test_a_state_half_written_never_counts(tiny_data, tmp_path, whole, monkeypat
     config, real = config_of(tiny_data, tmp_path / "run", *LONG), torch.save
     saved = []
 
-    def save(value, path):
+    def save(value, stream):
         saved.append(1)
-        real(value, path)
+        real(value, stream)
         if len(saved) == 3:
-            Path(path).write_bytes(Path(path).read_bytes()[:1000])
+            stream.truncate(1000)
             raise Broken
 
     with monkeypatch.context() as patch:
@@ -110,18 +110,26 @@ def test_an_unfinished_run_with_other_settings_is_refused(tiny_data, tmp_path, m
 
 
 def test_a_killed_process_goes_on(tiny_data, tmp_path, whole):
-    """SIGKILL at two moments drawn at random, then the same command once more."""
+    """SIGKILL in the first epoch and about the end of the next, Ctrl-C after one more, then the command once more."""
     run_dir = tmp_path / "run"
     config = config_of(tiny_data, run_dir, *LONG)
     engine.save_config(config, tmp_path / "settings.yaml")
     command = [sys.executable, "train.py", str(tmp_path / "settings.yaml")]
     draw = random.Random(11)
-    for _ in range(2):
-        process = subprocess.Popen(command, cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        process.stdout.readline()  # "training into": the imports are done
-        time.sleep(draw.uniform(0.5, 4))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+    kills = (
+        (signal.SIGKILL, "training into", draw.uniform(0, 0.3)),
+        (signal.SIGKILL, "epoch ", draw.uniform(0, 0.3)),
+        (signal.SIGINT, "epoch ", 0),
+    )
+    for blow, after_line, seconds in kills:
+        process = subprocess.Popen(command, cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        while not process.stdout.readline().startswith(after_line):
+            pass
+        time.sleep(seconds)
+        process.send_signal(blow)
+        _, told = process.communicate()
+        assert process.returncode == (-9 if blow == signal.SIGKILL else 130), told
+    assert "run the same command to go on" in told and "Traceback" not in told
     assert run(*command[1:]).returncode == 0
     assert_same_run(run_dir, whole)
 
@@ -159,3 +167,16 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tiny_data, tmp_path, whole):
     assert not out.exists()
     whole_again = run("predict.py", "--data", tiny_data, "--runs", whole, "--tta", "none", "--out", out)
     assert whole_again.returncode == 0, whole_again.stderr
+
+
+@pytest.mark.parametrize("limit_kb", [2_000, 20_000], ids=["checkpoint", "state"])
+def test_training_on_a_full_disk_is_one_line_and_goes_on(tiny_data, tmp_path, whole, limit_kb):
+    """No file may grow beyond the limit: the first checkpoint does, or else the state of the first epoch."""
+    run_dir = tmp_path / "run"
+    engine.save_config(config_of(tiny_data, run_dir, *LONG), tmp_path / "settings.yaml")
+    command = f"ulimit -f {limit_kb}; exec {sys.executable} train.py {tmp_path / 'settings.yaml'}"
+    result = subprocess.run(["bash", "-c", command], cwd=REPO, capture_output=True, text=True, check=False)
+    assert_user_error(result, "go on")
+    assert not list(run_dir.rglob(f"{STATE_FILE}*")) and not (run_dir / "manifest.json").exists()
+    assert run("train.py", tmp_path / "settings.yaml").returncode == 0
+    assert_same_run(run_dir, whole)

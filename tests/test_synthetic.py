@@ -13,6 +13,7 @@ import pytest
 from geopose import geometry, io
 from geopose.cli import UserError, run_command
 from geopose.geometry import Pose
+from geopose.rectify import rectify
 from geopose.synthetic import __main__ as command
 from geopose.synthetic.appearance import Season
 from geopose.synthetic.cities import CITIES, deal
@@ -203,6 +204,21 @@ def test_roof_moved_by_flow_lands_on_its_footprint(angle_rad):
 
     assert overlap(angle_rad) > 0.93
     assert overlap(-angle_rad) < 0.8 and overlap(angle_rad + np.pi) < 0.5
+
+
+@pytest.mark.parametrize("angle_rad", ANGLES_RAD)
+def test_rectified_roofs_cover_their_true_footprints(city_scene, angle_rad):
+    """With true heights and pose: what stands 4 m and more, against the scene seen straight down on the same grid."""
+    pose = oblique_pose(angle_rad)
+    image, agl_m = render(city_scene, whole_scene_view(city_scene, pose, 260, 260), LIGHT, SEASON)
+    ground = rectify(image, agl_m, pose.scale_px_per_m, pose.angle_rad)
+    down = dataclasses.replace(pose, scale_px_per_m=0.0)
+    true_agl_m = visible_agl(city_scene.height_m, city_scene.gsd_m, whole_scene_view(city_scene, down, 260, 260))
+    core = np.s_[40:-40, 40:-40]  # roofs beyond the edge lean in and out
+    landed, true = ground.agl_m[core] > 4, true_agl_m[core] > 4
+    assert 0.05 < true.mean() < 0.8
+    print((landed & true).sum() / (landed | true).sum())
+    assert (landed & true).sum() / (landed | true).sum() >= 0.9
 
 
 def test_facade_height_runs_from_roof_to_ground():

@@ -41,7 +41,9 @@ def main() -> int:
             rgb, _ = SceneReader(image, args.image, ()).read(window)
         agl_m = io.read_agl(Path(folder) / f"{args.image.stem}_AGL.tif", window)
     lean = f"scale {pose.scale_px_per_m:.2f} px/m, angle {pose.angle_rad:.2f} rad"
-    titles = (f"{args.image.name}, {pose.gsd_m:.2f} m per pixel", f"predicted height; {lean}")
+    true = io.find_truth(args.image)
+    told = f" (truth {true.scale_px_per_m:.2f}, {true.angle_rad:.2f})" if true else ""
+    titles = (f"{args.image.name}, {pose.gsd_m:.2f} m per pixel", f"predicted height; {lean}{told}")
     draw_panel(args.out, rgb.transpose(1, 2, 0).copy(), agl_m, pose.scale_px_per_m, pose.angle_rad, titles)
     print(f"{args.out}: {args.image.name} by {', '.join(map(str, runs))}; {lean}")
     return 0

@@ -1,21 +1,25 @@
-"""The README's and the docs' figures: `python -m geopose.report.figures --data DIR --runs RUN ... --out docs`.
-
-geometry.png is drawn by the synthetic renderer; example.png shows one test tile of DATA as the runs predict it.
-"""
+"""The docs' figures of the geometry, drawn by the synthetic renderer: `python -m geopose.report.figures --out docs`."""
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 from matplotlib import pyplot as plt
 
-from geopose import io
-from geopose.calibration import Calibration
-from geopose.cli import Parser, UserError, run_command
-from geopose.config import BlendConfig
-from geopose.geometry import Pose, flow_direction, scale_for_off_nadir
+from geopose.cli import Parser, run_command
+from geopose.geometry import (
+    FLIP_X,
+    IDENTITY,
+    Pose,
+    apply_d4,
+    flow_direction,
+    rot90_matrix,
+    scale_for_off_nadir,
+    transform_pose,
+    zoom_matrix,
+)
 from geopose.rectify import rectify
-from geopose.report.panel import HEIGHT_CMAP, draw_flow, draw_panel, save
-from geopose.runs import finished_runs
+from geopose.report.panel import HEIGHT_CMAP, draw_flow, save
 from geopose.synthetic.appearance import Season
 from geopose.synthetic.cities import CITIES
 from geopose.synthetic.layout import plan_place
@@ -24,20 +28,12 @@ from geopose.synthetic.scene import build_scene
 
 
 def main() -> int:
-    parser = Parser(__doc__.split("\n")[0], "python -m geopose.report.figures --data data/synthetic --out docs")
-    parser.add_argument("--data", required=True, metavar="DIR", help="competition folder")
-    parser.add_argument("--runs", nargs="*", default=[], metavar="RUN", help="run folders; none: all finished on DATA")
-    parser.add_argument("--tile", metavar="ID", help="test tile to show; default: the one with the tallest prediction")
+    parser = Parser(__doc__.split("\n")[0], "python -m geopose.report.figures --out docs")
     parser.add_argument("--out", type=Path, default=Path("docs"), metavar="DIR", help="where the pictures go")
     args = parser.parse_args()
-
-    args.out.mkdir(parents=True, exist_ok=True)
     draw_geometry(args.out / "geometry.png")
-    runs = args.runs or finished_runs("runs", args.data)
-    if not runs:
-        raise UserError(f"no finished run trained on {args.data} under runs/; run 'make train' or name --runs")
-    draw_example(args.data, runs, args.tile, args.out / "example.png")
-    print(f"{args.out}: geometry.png, example.png")
+    draw_laws(args.out / "laws.png")
+    print(f"{args.out}: geometry.png, laws.png")
     return 0
 
 
@@ -74,27 +70,31 @@ def draw_geometry(path: Path) -> None:
     save(figure, (left, middle, right), path)
 
 
-def draw_example(data: str, runs: list, tile_id: str | None, path: Path) -> None:
-    """A test tile: image, predicted height, and the lean removed by the predicted height, scale and angle."""
-    from geopose.devices import pick_device  # torch and timm take seconds to import
-    from geopose.inference import Ensemble
-
-    table = io.read_test_table(data)
-    if tile_id is not None:
-        table = table[table.id == tile_id]
-        if table.empty:
-            raise UserError(f"{data}: no test tile {tile_id}; geopose_test.csv lists them")
-    ensemble = Ensemble(runs, BlendConfig(tta="none"), pick_device("auto"), Calibration())
-    tile = max(ensemble.predict_tiles(table), key=lambda t: np.percentile(t.agl_m, 95))
-    rgb = io.read_rgb(table.set_index("id").rgb[tile.tile_id])
-    agl_m = np.maximum(tile.agl_m, 0)
-    pose = f"scale {tile.scale_px_per_m:.2f} px/m, angle {tile.angle_rad:.2f} rad"
-    truth = Path(data) / "truth"
-    if truth.is_dir():
-        label = io.read_vflow(truth / io.vflow_name(tile.tile_id), truth / io.agl_name(tile.tile_id))
-        pose += f" (truth {label.scale_px_per_m:.2f}, {label.angle_rad:.2f})"
-    titles = (f"{tile.tile_id}, never seen in training", f"predicted height; {pose}")
-    draw_panel(path, rgb, agl_m, tile.scale_px_per_m, tile.angle_rad, titles)
+def draw_laws(path: Path) -> None:
+    """What operations on an image do to its pose: the same block four times, each with its own angle, scale and gsd."""
+    scene = build_scene(plan_place(CITIES["JAX"], "suburb", 480, 0.4, 0.0, np.random.default_rng(5)))
+    pose = Pose(0.9, float(scale_for_off_nadir(np.radians(30), 0.4)), 0.4)
+    view = whole_scene_view(scene, pose, 300, 300)
+    radiance, agl_m = render(scene, view, Light((-0.6, 0.8), 1.2), Season(leaf=0.8, dryness=0.2))
+    rgb = np.clip(radiance, 0, 255).astype(np.uint8)
+    operations = (
+        ("as it is", IDENTITY, 1.0, "e"),
+        ("flipped left-right: a -> -a", FLIP_X, 1.0, "h"),
+        ("rot90: a -> a + pi/2", rot90_matrix(1), 1.0, "r90"),
+        ("half size: scale / 2, gsd x 2", zoom_matrix(0.5), 0.5, "e"),
+    )
+    figure, axes = plt.subplots(1, 4, figsize=(13.5, 4.1), layout="constrained")
+    for ax, (name, matrix, zoom, element) in zip(axes, operations, strict=True):
+        image = apply_d4(rgb.transpose(2, 0, 1), element).transpose(1, 2, 0)
+        heights = cv2.resize(apply_d4(agl_m, element), None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA)
+        moved = transform_pose(pose, matrix)
+        ax.imshow(cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA))
+        draw_flow(ax, heights, moved.scale_px_per_m, moved.angle_rad, apart_px=round(60 * zoom))
+        numbers = f"a {moved.angle_rad:.2f} rad, scale {moved.scale_px_per_m:.2f} px/m, gsd {moved.gsd_m:.1f} m"
+        ax.set_title(f"{name}\n{numbers}", fontsize=8.5)
+        ax.set_xlim(-0.5, 299.5)
+        ax.set_ylim(299.5, -0.5)
+    save(figure, axes, path)
 
 
 if __name__ == "__main__":

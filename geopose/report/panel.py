@@ -33,15 +33,15 @@ def draw_panel(
     save(figure, (left, middle, right), path)
 
 
-def draw_flow(ax, agl_m: np.ndarray, scale_px_per_m: float, angle_rad: float) -> None:
-    """Arrows from a few of the tallest points to the ground they stand on."""
-    for x, y in roof_points(agl_m):
+def draw_flow(ax, agl_m: np.ndarray, scale_px_per_m: float, angle_rad: float, apart_px: int = 60) -> None:
+    """Arrows from a few of the tallest points, no two close together, to the ground they stand on."""
+    for x, y in roof_points(agl_m, apart_px):
         ends = flow_direction(angle_rad) * agl_m[y, x] * scale_px_per_m
         arrow = {"arrowstyle": "->", "color": "#ffd43b", "lw": 2}
         ax.annotate("", (x + ends[0], y + ends[1]), (x, y), arrowprops=arrow)
 
 
-def roof_points(agl_m: np.ndarray, count: int = 6, apart_px: int = 60) -> list[tuple[int, int]]:
+def roof_points(agl_m: np.ndarray, apart_px: int, count: int = 6) -> list[tuple[int, int]]:
     """(x, y) of a few of the tallest pixels, no two close together."""
     points: list[tuple[int, int]] = []
     for index in np.argsort(np.nan_to_num(agl_m), axis=None)[::-1]:
