@@ -28,7 +28,7 @@ export MALLOC_TRIM_THRESHOLD_ = 8589934592
 export MALLOC_TOP_PAD_ = 268435456
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data folds prepare train predict submission verify score oof ablation demo report tensorboard docs bench test lint clean
+.PHONY: help setup data folds prepare train predict submission verify score oof ablation compare demo report tensorboard docs bench test lint clean
 
 help: ## list targets and variables
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -81,7 +81,10 @@ oof: $(READY) ## out-of-fold predictions of all folds of CONFIG (or of RUNS), th
 	$(PY) -m geopose.oof --data $(DATA) --runs $(or $(RUNS),$(wildcard $(RUN_DIR)/fold*)) --out $(RUN_DIR)/oof
 
 ablation: folds ## train the variants of configs/ablation/lite0.yaml on one budget, table in docs/ablation.md
-	$(PY) -m geopose.ablation configs/ablation/lite0.yaml --data $(DATA) --folds $(SPLITS) --fold $(FOLD)
+	$(PY) -m geopose.compare configs/ablation/lite0.yaml --data $(DATA) --folds $(SPLITS) --fold $(FOLD)
+
+compare: folds ## train the default and the baseline's recipe for the same minutes, table in docs/compare.md (two hours)
+	$(PY) -m geopose.compare configs/compare/lite0.yaml --data $(DATA) --folds $(SPLITS) --fold $(FOLD)
 
 demo: $(READY) ## predict IMAGE with the newest run and draw demo.png; ARGS="--gsd 0.5" where no georeference tells
 	$(PY) -m geopose.report.demo $(IMAGE) $(ARGS)

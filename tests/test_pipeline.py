@@ -133,28 +133,30 @@ def test_out_of_fold_predictions_cover_the_training_half(job, other_fold):
     ok(predict(data, other_fold, job / "calibrated.tar.gz", "--tta", "none", "--calibration", out / "calibration.json"))
 
 
-def test_an_ablation_tabulates_its_variants(job):
-    plan = {"config": CONFIG, "budget": TINY, "variants": {"default": [], "wing": ["loss.agl=wing"]}}
-    listed, out = job / "plan.yaml", job / "ablation"
+def test_variants_and_seeds_are_trained_and_tabulated(job):
+    other = {"config": CONFIG, "settings": ["loss.agl=wing"]}
+    plan = {"config": CONFIG, "budget": TINY, "seeds": [1, 2], "variants": {"default": [], "wing": other}}
+    listed, out = job / "plan.yaml", job / "table"
     listed.write_text(json.dumps(plan))
     words = ("--data", job / "data", "--folds", job / "folds.csv", "--runs", job / "variants", "--out", out)
-    shown = ok(run("-m", "geopose.ablation", listed, *words))
-    table = pd.read_csv(out.with_suffix(".csv")).set_index("variant")
-    assert table.index.tolist() == ["default", "wing"]
-    assert (table.optimizer_steps == 2).all()
-    assert table.change["wing"] == pytest.approx(table.score["wing"] - table.score["default"], abs=1e-6)
-    default, wing = (checkpoint_paths(job / "variants" / name / "fold0")[0] for name in table.index)
-    assert default.read_bytes() != wing.read_bytes()
-    assert f"| wing | `loss.agl=wing` | {table.score['wing']:.4f} |" in out.with_suffix(".md").read_text()
-    tarball = job / "variants" / "wing" / "submission.tar.gz"
+    ok(run("-m", "geopose.compare", listed, *words))
+    table = pd.read_csv(out.with_suffix(".csv"))
+    assert list(zip(table.variant, table.seed, strict=True)) == [(v, s) for s in (1, 2) for v in ("default", "wing")]
+    assert (table.optimizer_steps == 2).all() and table.score.nunique() == 4
+    mean = table.groupby("variant").score.mean()
+    unexplained = (1 - mean["wing"]) / (1 - mean["default"])
+    row = next(line for line in out.with_suffix(".md").read_text().splitlines() if line.startswith("| wing"))
+    assert f"| `loss.agl=wing` | {mean['wing']:.4f} |" in row and f"| {unexplained:.2f} |" in row
+    tarball = job / "variants" / "wing-seed2" / "submission.tar.gz"
     ok(run("-m", "geopose.evaluate", "--truth", job / "data" / "truth", "--pred", tarball, "--json", job / "wing.json"))
-    assert json.loads((job / "wing.json").read_text())["final_r2"] == pytest.approx(table.score["wing"], abs=1e-6)
-    assert "is finished" in ok(run("-m", "geopose.ablation", listed, *words))
-    assert "wing" in shown
+    assert json.loads((job / "wing.json").read_text())["final_r2"] == pytest.approx(table.score.iloc[3], abs=1e-6)
+    assert "is finished" in ok(run("-m", "geopose.compare", listed, *words))
 
-    listed.write_text(json.dumps(plan | {"variants": {"first": [], "late": ["loss.agll=wing"]}}))
     words = ("--data", job / "data", "--folds", job / "folds.csv", "--runs", job / "typo", "--out", out)
-    assert_user_error(run("-m", "geopose.ablation", listed, *words), "loss.agll", "did you mean loss.agl")
+    listed.write_text(json.dumps(plan | {"variants": {"first": [], "late": ["loss.agll=wing"]}}))
+    assert_user_error(run("-m", "geopose.compare", listed, *words), "loss.agll", "did you mean loss.agl")
+    listed.write_text(json.dumps(plan | {"sedes": [1]}))
+    assert_user_error(run("-m", "geopose.compare", listed, *words), "sedes")
     assert not (job / "typo").exists()
 
 
