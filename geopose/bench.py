@@ -19,6 +19,7 @@ from statistics import median
 
 import cv2
 import numpy as np
+import rasterio
 import torch
 from numba import set_num_threads
 from rasterio.windows import Window
@@ -40,13 +41,14 @@ from geopose.models.model import create_model
 from geopose.overlap import write_behind
 from geopose.predictions import pack_folder, write_tile
 from geopose.rectify import rectify
+from geopose.scene import SceneOptions, predict_scene, rectify_scene
 from geopose.store import prefer_prepared, prepare
 from geopose.stretch import stretch_heights
 from geopose.synthetic.dataset import Options, make_dataset
 from geopose.tta import VIEWS, Blend, predict_view
 
 CONFIG = "configs/lite0_synthetic.yaml"
-LARGE_PX, CROP_PX = 2048, 768
+LARGE_PX, CROP_PX, WIDE_PX = 2048, 768, 20_000
 
 
 @dataclass(frozen=True)
@@ -62,17 +64,19 @@ class Row:
 
 @dataclass(frozen=True)
 class Workplace:
-    """What the items measure on: folders of large and small tiles, and a run trained on the small ones."""
+    """What items measure on: folders of large and small tiles, a run trained on the small ones, a run to trust."""
 
     large: Path
     small: Path
     run: Path
+    trained: Path
 
 
 def main() -> int:
     parser = Parser(__doc__.split("\n")[0], "python -m geopose.bench --only store rectify")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), metavar="DIR", help="bench.json and bench.md")
     parser.add_argument("--only", nargs="+", default=list(ITEMS), metavar="ITEM", help=f"of {', '.join(ITEMS)}")
+    parser.add_argument("--run", type=Path, metavar="RUN", help="trained run for the seams; default: one of two steps")
     parser.add_argument("--probe", nargs=2, metavar=("WHAT", "DIR"), help="one measurement in a process of its own")
     args = parser.parse_args()
     if args.probe:
@@ -83,7 +87,7 @@ def main() -> int:
         raise UserError(f"--only {unknown[0]} is unknown; there are {', '.join(ITEMS)}")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        place = set_up(Path(folder))
+        place = set_up(Path(folder), args.run)
         for name in progress(args.only, "bench", unit="item"):
             rows += ITEMS[name](place)
     table = format_table(rows)
@@ -94,14 +98,14 @@ def main() -> int:
     return 0
 
 
-def set_up(root: Path) -> Workplace:
+def set_up(root: Path, trained: Path | None) -> Workplace:
     """Make the data and a run. Nothing here is timed."""
     make_dataset(root / "large", Options(train=2, test=1, size=LARGE_PX, rgb_format="j2k"))
     make_dataset(root / "small", Options(train=8, test=20, size=512, rgb_format="j2k"))
     prepare(root / "large", os.cpu_count())
     python("make_folds.py", "--data", root / "small", "--out", root / "folds.csv", "--num-folds", 2)
     python("train.py", CONFIG, *train_settings(root), f"run.dir={root / 'run'}", "train.steps_per_epoch=2")
-    return Workplace(root / "large", root / "small", root / "run")
+    return Workplace(root / "large", root / "small", root / "run", trained or root / "run")
 
 
 def train_settings(root: Path) -> list[str]:
@@ -234,6 +238,24 @@ def bench_rectify(place: Workplace) -> list[Row]:
     return [Row("rectify 2048 px, against a sort in NumPy", ms(ours), ms(common), common / ours, "ours 250 ms or less")]
 
 
+def bench_scene(place: Workplace) -> list[Row]:
+    """A scene cut into tiles against one pass over the whole, and the memory that a wide one takes."""
+    image = Path(io.read_test_table(place.large).rgb[0])
+    ensemble = Ensemble([place.trained], BlendConfig(tta="none"), torch.device("cpu"), Calibration(), spread=True)
+    heights_m = []
+    for tile_px in (SceneOptions.tile_px, LARGE_PX):
+        predict_scene(image, place.large / "scene", ensemble, SceneOptions(tile_px=tile_px))
+        heights_m.append(io.read_agl(place.large / "scene" / f"{image.stem}_AGL.tif"))
+    seam_m = float(np.median(np.abs(heights_m[0] - heights_m[1])))
+    wide = probe("scene", place.run)
+    return [
+        Row("scene in tiles against one pass, median difference", f"{seam_m:.3f} m", "", seam_m, "0.05 or less"),
+        Row(
+            f"scene {WIDE_PX} px wide, predicted and rectified, memory", mb(wide["mb"]), "", wide["mb"], "3000 or less"
+        ),
+    ]
+
+
 def bench_renderer(place: Workplace) -> list[Row]:
     """Finished tiles on one core, and a height stretch."""
     with tempfile.TemporaryDirectory() as folder:
@@ -281,6 +303,7 @@ ITEMS: dict[str, Callable[[Workplace], list[Row]]] = {
     "overlap": bench_overlap,
     "score": bench_score,
     "rectify": bench_rectify,
+    "scene": bench_scene,
     "renderer": bench_renderer,
     "step": bench_step,
 }
@@ -408,7 +431,23 @@ def probe_views(views: tuple[str, ...], channels_last: bool = True, precision: s
     return measure
 
 
+def probe_scene(run: Path) -> dict:
+    """Peak memory of predicting and rectifying a wide scene of noise. Its height does not matter: strips do."""
+    ensemble = Ensemble([run], BlendConfig(tta="none"), torch.device("cpu"), Calibration(), spread=True)
+    with tempfile.TemporaryDirectory() as folder:
+        image = Path(folder) / "wide.tif"
+        profile = {"driver": "GTiff", "tiled": True, "width": WIDE_PX, "height": LARGE_PX, "count": 3, "dtype": "uint8"}
+        with rasterio.open(image, "w", **profile) as raster:
+            for row in range(0, LARGE_PX, 256):
+                noise = np.random.default_rng(row).integers(0, 256, (3, 256, WIDE_PX), dtype=np.uint8)
+                raster.write(noise, window=Window(0, row, WIDE_PX, 256))
+        predict_scene(image, Path(folder), ensemble, SceneOptions(gsd_m=0.35))
+        rectify_scene(image, Path(folder), (), fill=True)
+    return {"mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
 PROBES = {
+    "scene": probe_scene,
     "plain": probe_views(("e",)),
     "plain_nchw": probe_views(("e",), channels_last=False),
     "plain_bf16": probe_views(("e",), precision="bf16"),
