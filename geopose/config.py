@@ -26,6 +26,7 @@ class DataConfig:
     batch_size: int = 8  # crops per process and optimizer step / accumulation
     balance_cities: bool = False  # tiles of small cities are drawn more often: the score is a mean over cities
     on_bad_tile: str = "fail"  # fail: a damaged file ends the run; skip: all are read first, the manifest lists the bad
+    cache_mb: int = 0  # decoded training tiles kept in memory, by each loader process
     workers: int = 0  # loader processes; 0 reads in the training process, the fastest choice on two cores
 
 
@@ -35,6 +36,7 @@ class AugmentConfig:
 
     level: str = "light"  # none | d4 | safe | light | medium | hard; see geopose/transforms.py
     crop_px: int = 192
+    windows: int = 1  # random crops of a tile to choose from; the one with the most squared height is taken
     crop_jitter: float = 0.9  # sides drawn from crop_px * [jitter, 1 / jitter] and resized to crop_px: gsd varies too
     stretch_probability: float = 0.0  # of making everything up to stretch_factor times taller or lower
     stretch_factor: float = 1.5
@@ -218,7 +220,8 @@ def check_config(config: Config) -> None:
     for key, choices in CHOICES.items():
         if values[key] not in choices:
             raise UserError(f"{key}={values[key]} is unknown; there are {', '.join(choices)}")
-    for key in ("data.batch_size", "augment.crop_px", "train.epochs", "train.accumulation_steps", "train.gpus"):
+    positive = "data.batch_size augment.crop_px augment.windows train.epochs train.accumulation_steps train.gpus"
+    for key in positive.split():
         if values[key] < 1:
             raise UserError(f"{key}={values[key]} must be 1 or more")
     if not 0 < config.augment.crop_jitter <= 1:

@@ -1,6 +1,8 @@
 """Tiles as batches. Batch keys: image, agl_m, scale_px_per_m, angle_rad, gsd_m, id, city."""
 
 import os
+from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -22,13 +24,23 @@ class CropDataset(Dataset):
 
     Draws 0 .. n-1 visit every one of the n tiles once, in an order of their own, draws n .. 2n-1 once more, and so on
     without end. Nothing depends on workers, ranks or what was drawn before, so a run can stop and go on anywhere.
-    With balanced, a visit sees the tiles of smaller cities several times, see balance_cities.
+    With balanced, a visit sees the tiles of smaller cities several times, see balance_cities. cache_mb bounds the
+    decoded tiles that are kept in memory.
     """
 
     def __init__(
-        self, table: pd.DataFrame, cfg: AugmentConfig, model_cfg: ModelConfig, seed: int, balanced: bool = False
+        self,
+        table: pd.DataFrame,
+        cfg: AugmentConfig,
+        model_cfg: ModelConfig,
+        seed: int,
+        balanced: bool = False,
+        cache_mb: int = 0,
     ):
         self.table, self.cfg, self.seed = table.reset_index(drop=True), cfg, seed
+        self.kept: dict[str, np.ndarray] = {}
+        self.room_bytes = cache_mb * 1_000_000
+        self.size_of = cache(io.image_size)
         self.rows = balance_cities(self.table.city) if balanced else np.arange(len(self.table))
         self.crops_px = [cfg.crop_px / input_zoom(model_cfg, float(gsd_m)) for gsd_m in self.table.gsd_m]
         self.transform = create_transform(cfg)
@@ -43,14 +55,26 @@ class CropDataset(Dataset):
         index = np.random.default_rng([self.seed, visit]).permutation(self.rows)[position]
         row, label = self.table.iloc[index], self.labels[index]
         rng = np.random.default_rng([self.seed, visit, position])
-        window = random_window(rng, io.image_size(row.rgb), self.crops_px[index], self.cfg.crop_jitter, row.rgb)
+        size, crop_px, jitter = self.size_of(row.rgb), self.crops_px[index], self.cfg.crop_jitter
+        windows = [random_window(rng, size, crop_px, jitter, row.rgb) for _ in range(self.cfg.windows)]
+        heights = [self.read(io.read_agl, row.agl, window) for window in windows]
+        tallest = max(range(len(windows)), key=lambda k: float(np.nansum(np.square(heights[k], dtype=np.float64))))
         seed_transform(self.transform, int(rng.integers(2**31)))
         crop = self.transform(
-            image=io.read_rgb(row.rgb, window),
-            mask=io.read_agl(row.agl, window),
+            image=self.read(io.read_rgb, row.rgb, windows[tallest]),
+            mask=heights[tallest],
             pose=Pose(label.angle_rad, label.scale_px_per_m, float(row.gsd_m)),
         )
         return make_sample(row, crop["image"], crop["mask"], crop["pose"])
+
+    def read(self, read_raster: Callable, path: str, window: Window) -> np.ndarray:
+        """A window of a tile, from memory where the tile was kept."""
+        if path not in self.kept:
+            if self.room_bytes <= 0:
+                return read_raster(path, window)
+            self.kept[path] = read_raster(path)
+            self.room_bytes -= self.kept[path].nbytes
+        return self.kept[path][window.toslices()].copy()
 
 
 class TileDataset(Dataset):
@@ -142,7 +166,7 @@ def split_fold(config: Config) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, st
 def create_train_loader(table: pd.DataFrame, config: Config, rank: int = 0, world_size: int = 1) -> DataLoader:
     """Endless-draw training crops, steps_per_epoch batches an epoch; set loader.sampler.epoch before each."""
     cfg = config.data
-    dataset = CropDataset(table, config.augment, config.model, config.seed, cfg.balance_cities)
+    dataset = CropDataset(table, config.augment, config.model, config.seed, cfg.balance_cities, cfg.cache_mb)
     steps = config.train.steps_per_epoch or max(1, round(len(dataset) / (cfg.batch_size * world_size)))
     return DataLoader(
         dataset,

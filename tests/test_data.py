@@ -1,5 +1,7 @@
 """Batches: draws are pure functions of seed and number, never replayed, and hold what the files hold."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -56,6 +58,29 @@ def test_a_draw_is_a_pure_function_of_its_number(crops):
     _ = crops[2], crops[11]
     again = crops[5]
     assert all(np.array_equal(first[key], again[key], equal_nan=key == "agl_m") for key in first)
+
+
+def test_tiles_kept_in_memory_give_the_same_crops(crops, table):
+    kept = CropDataset(table, crops.cfg, ModelConfig(), seed=1, cache_mb=1)
+    for draw in range(2 * len(table)):
+        ours, again = kept[draw], crops[draw]
+        assert all(np.array_equal(ours[key], again[key], equal_nan=key == "agl_m") for key in again)
+    assert len(kept.kept) == 2 * len(table) and not crops.kept
+    assert 0 < kept.room_bytes < 1_000_000
+    small = CropDataset(table, crops.cfg, ModelConfig(), seed=1)
+    small.room_bytes = 1  # holds the first file read, then nothing more
+    assert [small[draw]["id"] for draw in range(4)] and len(small.kept) == 1
+
+
+def test_of_several_windows_the_tallest_is_taken(table):
+    cfg = AugmentConfig(level="none", crop_px=16, crop_jitter=1.0)
+    one, four = (CropDataset(table, dataclasses.replace(cfg, windows=n), ModelConfig(), seed=1) for n in (1, 4))
+
+    def squares(crops):
+        return [float(np.nansum(np.square(crops[draw]["agl_m"].numpy()))) for draw in range(3 * len(table))]
+
+    first, best = squares(one), squares(four)
+    assert all(b >= f for b, f in zip(best, first, strict=True)) and sum(best) > 1.02 * sum(first)
 
 
 def test_every_visit_sees_every_tile_once_in_an_order_of_its_own(crops, table):

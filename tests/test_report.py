@@ -46,7 +46,9 @@ window.addEventListener("load", async () => {
   const pen = small.getContext("2d");
   pen.drawImage(canvas, 0, 0, 40, 40);
   const drawn = pen.getImageData(0, 0, 40, 40).data.filter((value, place) => place % 4 === 3 && value > 0).length;
+  const style = getComputedStyle(document.body);
   const result = {
+    paper: style.backgroundColor, ink: style.color,
     faults, drawn, ready: document.body.dataset.ready, slides: getComputedStyle(after).clipPath !== cut,
     turns: before !== turned, zooms: turned !== pixels(), wide: document.documentElement.scrollWidth > innerWidth,
   };
@@ -105,11 +107,12 @@ def test_mistakes_are_one_line(tmp_path, competition):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to open the page in")
-@pytest.mark.parametrize("size", ["1200,900", "390,800"], ids=["desk", "phone"])
-def test_it_lives_in_a_browser(page, tmp_path, size):
+@pytest.mark.parametrize(("size", "scheme"), [("1200,900", "light"), ("390,800", "dark")], ids=["desk", "phone"])
+def test_it_lives_in_a_browser(page, tmp_path, size, scheme):
     probed = tmp_path / "probed.html"
     probed.write_text(page.read_text().replace("<script id=", PROBE + "<script id=", 1))
     common = [CHROMIUM, "--headless=new", "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+    common += [f"--blink-settings=preferredColorScheme={('dark', 'light').index(scheme)}"]
     common += [f"--window-size={size}", "--virtual-time-budget=20000", f"--user-data-dir={tmp_path / 'profile'}"]
     dumped = subprocess.run(
         [*common, "--dump-dom", probed.as_uri()], capture_output=True, text=True, check=True, timeout=120
@@ -118,6 +121,8 @@ def test_it_lives_in_a_browser(page, tmp_path, size):
     assert result["faults"] == []
     assert result["ready"] == "yes" and result["slides"] and result["turns"] and result["zooms"]
     assert result["drawn"] > 200 and not result["wide"]
+    paper, ink = (np.mean([int(n) for n in re.findall(r"\d+", result[key])[:3]]) for key in ("paper", "ink"))
+    assert (paper < 60 and ink > 180) if scheme == "dark" else (paper > 220 and ink < 80)
 
     picture = tmp_path / "page.png"
     subprocess.run([*common, f"--screenshot={picture}", page.as_uri()], capture_output=True, check=True, timeout=120)
