@@ -36,7 +36,7 @@ class AugmentConfig:
 
     level: str = "light"  # none | d4 | safe | light | medium | hard; see geopose/transforms.py
     crop_px: int = 192
-    windows: int = 1  # random crops of a tile to choose from; the one with the most squared height is taken
+    windows: int = 1  # random crops of a tile to choose from: the one with most above 15 m is taken, else the first
     crop_jitter: float = 0.9  # sides drawn from crop_px * [jitter, 1 / jitter] and resized to crop_px: gsd varies too
     stretch_probability: float = 0.0  # of making everything up to stretch_factor times taller or lower
     stretch_factor: float = 1.5

@@ -18,6 +18,8 @@ from geopose.models.zoom import input_zoom
 from geopose.store import prefer_prepared
 from geopose.transforms import create_transform, seed_transform
 
+TALL_M = 15.0
+
 
 class CropDataset(Dataset):
     """Random augmented crops. dataset[d] is a pure function of the seed and the draw number d.
@@ -58,7 +60,7 @@ class CropDataset(Dataset):
         size, crop_px, jitter = self.size_of(row.rgb), self.crops_px[index], self.cfg.crop_jitter
         windows = [random_window(rng, size, crop_px, jitter, row.rgb) for _ in range(self.cfg.windows)]
         heights = [self.read(io.read_agl, row.agl, window) for window in windows]
-        tallest = max(range(len(windows)), key=lambda k: float(np.nansum(np.square(heights[k], dtype=np.float64))))
+        tallest = max(range(len(windows)), key=lambda k: _tall_squares(heights[k]))  # the first, where none is tall
         seed_transform(self.transform, int(rng.integers(2**31)))
         crop = self.transform(
             image=self.read(io.read_rgb, row.rgb, windows[tallest]),
@@ -125,6 +127,11 @@ def random_window(rng: np.random.Generator, size: tuple[int, int], crop_px: floa
         raise UserError(f"{where}: {height}x{width} is smaller than a crop of {crop_px:.0f} px; lower augment.crop_px")
     side = min(round(rng.uniform(crop_px * jitter, crop_px / jitter)), height, width)
     return Window(int(rng.integers(width - side + 1)), int(rng.integers(height - side + 1)), side, side)
+
+
+def _tall_squares(agl_m: np.ndarray) -> float:
+    """Sum of squares of what rises above TALL_M."""
+    return float(np.nansum(np.square(np.maximum(agl_m - TALL_M, 0), dtype=np.float64)))
 
 
 class DrawSampler(Sampler):
