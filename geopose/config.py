@@ -36,7 +36,6 @@ class AugmentConfig:
 
     level: str = "light"  # none | d4 | safe | light | medium | hard; see geopose/transforms.py
     crop_px: int = 192
-    windows: int = 1  # random crops of a tile to choose from: the one with most above 15 m is taken, else the first
     crop_jitter: float = 0.9  # sides drawn from crop_px * [jitter, 1 / jitter] and resized to crop_px: gsd varies too
     stretch_probability: float = 0.0  # of making everything up to stretch_factor times taller or lower
     stretch_factor: float = 1.5
@@ -220,8 +219,7 @@ def check_config(config: Config) -> None:
     for key, choices in CHOICES.items():
         if values[key] not in choices:
             raise UserError(f"{key}={values[key]} is unknown; there are {', '.join(choices)}")
-    positive = "data.batch_size augment.crop_px augment.windows train.epochs train.accumulation_steps train.gpus"
-    for key in positive.split():
+    for key in ("data.batch_size", "augment.crop_px", "train.epochs", "train.accumulation_steps", "train.gpus"):
         if values[key] < 1:
             raise UserError(f"{key}={values[key]} must be 1 or more")
     if not 0 < config.augment.crop_jitter <= 1:

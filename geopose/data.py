@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -17,8 +16,6 @@ from geopose.geometry import Pose
 from geopose.models.zoom import input_zoom
 from geopose.store import prefer_prepared
 from geopose.transforms import create_transform, seed_transform
-
-TALL_M = 15.0
 
 
 class CropDataset(Dataset):
@@ -42,7 +39,7 @@ class CropDataset(Dataset):
         self.table, self.cfg, self.seed = table.reset_index(drop=True), cfg, seed
         self.kept: dict[str, np.ndarray] = {}
         self.room_bytes = cache_mb * 1_000_000
-        self.size_of = cache(io.image_size)
+        self.sizes: dict[str, tuple[int, int]] = {}
         self.rows = balance_cities(self.table.city) if balanced else np.arange(len(self.table))
         self.crops_px = [cfg.crop_px / input_zoom(model_cfg, float(gsd_m)) for gsd_m in self.table.gsd_m]
         self.transform = create_transform(cfg)
@@ -57,14 +54,13 @@ class CropDataset(Dataset):
         index = np.random.default_rng([self.seed, visit]).permutation(self.rows)[position]
         row, label = self.table.iloc[index], self.labels[index]
         rng = np.random.default_rng([self.seed, visit, position])
-        size, crop_px, jitter = self.size_of(row.rgb), self.crops_px[index], self.cfg.crop_jitter
-        windows = [random_window(rng, size, crop_px, jitter, row.rgb) for _ in range(self.cfg.windows)]
-        heights = [self.read(io.read_agl, row.agl, window) for window in windows]
-        tallest = max(range(len(windows)), key=lambda k: _tall_squares(heights[k]))  # the first, where none is tall
+        if row.rgb not in self.sizes:
+            self.sizes[row.rgb] = io.image_size(row.rgb)
+        window = random_window(rng, self.sizes[row.rgb], self.crops_px[index], self.cfg.crop_jitter, row.rgb)
         seed_transform(self.transform, int(rng.integers(2**31)))
         crop = self.transform(
-            image=self.read(io.read_rgb, row.rgb, windows[tallest]),
-            mask=heights[tallest],
+            image=self.read(io.read_rgb, row.rgb, window),
+            mask=self.read(io.read_agl, row.agl, window),
             pose=Pose(label.angle_rad, label.scale_px_per_m, float(row.gsd_m)),
         )
         return make_sample(row, crop["image"], crop["mask"], crop["pose"])
@@ -127,11 +123,6 @@ def random_window(rng: np.random.Generator, size: tuple[int, int], crop_px: floa
         raise UserError(f"{where}: {height}x{width} is smaller than a crop of {crop_px:.0f} px; lower augment.crop_px")
     side = min(round(rng.uniform(crop_px * jitter, crop_px / jitter)), height, width)
     return Window(int(rng.integers(width - side + 1)), int(rng.integers(height - side + 1)), side, side)
-
-
-def _tall_squares(agl_m: np.ndarray) -> float:
-    """Sum of squares of what rises above TALL_M."""
-    return float(np.nansum(np.square(np.maximum(agl_m - TALL_M, 0), dtype=np.float64)))
 
 
 class DrawSampler(Sampler):

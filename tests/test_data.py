@@ -1,14 +1,12 @@
 """Batches: draws are pure functions of seed and number, never replayed, and hold what the files hold."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
 from helpers import write_competition
 from torch.utils.data import DataLoader
 
-from geopose import data, io
+from geopose import io
 from geopose.cli import UserError
 from geopose.config import AugmentConfig, ModelConfig, load_config
 from geopose.data import (
@@ -70,21 +68,6 @@ def test_tiles_kept_in_memory_give_the_same_crops(crops, table):
     small = CropDataset(table, crops.cfg, ModelConfig(), seed=1)
     small.room_bytes = 1  # holds the first file read, then nothing more
     assert [small[draw]["id"] for draw in range(4)] and len(small.kept) == 1
-
-
-def test_of_several_windows_the_tallest_is_taken(table, monkeypatch):
-    monkeypatch.setattr(data, "TALL_M", 5.0)
-    cfg = AugmentConfig(level="none", crop_px=16, crop_jitter=1.0)
-    one, four = (CropDataset(table, dataclasses.replace(cfg, windows=n), ModelConfig(), seed=1) for n in (1, 4))
-
-    def squares(crops):
-        above_m = [np.maximum(crops[draw]["agl_m"].numpy() - data.TALL_M, 0) for draw in range(3 * len(table))]
-        return [float(np.nansum(np.square(h))) for h in above_m]
-
-    first, best = squares(one), squares(four)
-    assert all(b >= f for b, f in zip(best, first, strict=True)) and sum(best) > 1.02 * sum(first)
-    monkeypatch.setattr(data, "TALL_M", 1000.0)
-    assert all(torch.equal(one[d]["image"], four[d]["image"]) for d in range(4)), "nothing tall: as with one window"
 
 
 def test_every_visit_sees_every_tile_once_in_an_order_of_its_own(crops, table):
