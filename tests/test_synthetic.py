@@ -406,15 +406,6 @@ def test_tiles_keep_the_real_proportions():
         assert count < 4 or min(counts.values()) >= 1
 
 
-def test_half_of_the_places_are_seen_thrice():
-    places = plan_places(Options())
-    for half, tiles in (("train", 200), ("test", 40)):
-        views = [len(place.tile_ids) for place in places if place.half == half]
-        assert sum(views) == tiles and set(views) <= {1, 2, 3}
-        assert sum(n for n in views if n > 1) > 0.65 * tiles
-        assert len(views) >= tiles / 2
-
-
 def test_views_span_the_real_ranges():
     options = Options(train=400, test=40, size=512)
     views = [view for place in plan_places(options) for view in plan_views(place, options)]

@@ -8,7 +8,6 @@ import json
 import os
 import string
 from dataclasses import asdict, dataclass
-from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +27,7 @@ from geopose.workers import in_processes
 
 SCENE_GSD_M = 0.36
 MARGIN_M = 42.0  # ground drawn beyond the views, so that roofs and shadows from outside reach in
-# Views of one place after the other, in turn. The real data shows each of 1,100 places 5.3 times; 240 tiles can be like
-# it in views or in places. Places decide what can be learnt and how much chance is in the score, so half of them are
-# seen once; the other half, three tiles in four, keeps the leak between splits that views make.
-VIEWS_OF_PLACES = (1, 3)
+VIEWS_PER_PLACE = 3
 SHIFT = 0.06  # views of a place are shifted by up to this share of their size
 CHANGE = 0.02  # share of objects in training places that only image or only lidar saw
 OFF_NADIR_DEG = (4.0, 36.0)
@@ -42,7 +38,7 @@ GSD_M = (0.31, 0.59)
 NADIR_GSD_M = {"ARG": 0.31, "ATL": 0.46, "JAX": 0.31, "OMA": 0.31}
 GSD_SPREAD = 0.01  # of its logarithm, from altitude and resampling; assumed
 ARGUMENTS_FILE = "synthetic.json"
-GENERATOR = 4  # raised when the same arguments would give other files
+GENERATOR = 3  # raised when the same arguments would give other files
 
 
 @dataclass(frozen=True)
@@ -122,23 +118,13 @@ def plan_places(options: Options) -> list[Place]:
         for city_index, (city, count) in enumerate(counts.items()):
             rng = np.random.default_rng(np.random.SeedSequence(options.seed, spawn_key=(half_index, city_index)))
             ids = [_new_id(city, rng, used) for _ in range(count)]
-            groups = group_views(ids)
+            groups = np.array_split(np.array(ids, dtype=object), -(-count // VIEWS_PER_PLACE)) if count else []
             # Dealt rather than drawn, so that both halves of even a small set hold their share of towers.
             districts = deal(CITIES[city].districts, len(groups))
             for index, (district, group) in enumerate(zip(districts, groups, strict=True)):
                 name = f"{city}_{half}_{index:04d}"
                 places.append(Place(name, city, district, half, (half_index, city_index, index), tuple(group)))
     return places
-
-
-def group_views(ids: list[str]) -> list[list[str]]:
-    """The tiles of each place, as many as VIEWS_OF_PLACES says in turn."""
-    groups, sizes = [], cycle(VIEWS_OF_PLACES)
-    while ids:
-        size = next(sizes)
-        groups.append(ids[:size])
-        ids = ids[size:]
-    return groups
 
 
 def tiles_per_city(count: int, half: str) -> dict[str, int]:
