@@ -4,9 +4,11 @@ Makes its own data in a temporary folder (a few 2048 px .j2k tiles, twenty of 51
 medians in turn, and writes bench.json and bench.md. Run it on an idle machine.
 """
 
+import cProfile
 import json
 import os
 import platform
+import pstats
 import resource
 import subprocess
 import sys
@@ -53,12 +55,12 @@ LARGE_PX, CROP_PX, WIDE_PX = 2048, 768, 20_000
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison. ratio: the common way's figure over ours where less is better, else as goal says."""
+    """One comparison. ratio: the common way's figure over ours where less is better, else as goal says; if any."""
 
     item: str
     ours: str
     common: str
-    ratio: float
+    ratio: float | None
     goal: str
 
 
@@ -263,6 +265,8 @@ def bench_renderer(place: Workplace) -> list[Row]:
         start = time.perf_counter()
         tiles = make_dataset(Path(folder) / "timed", Options(train=24, test=8, size=512), workers=1)
         rate = tiles * 512**2 / 1e6 / (time.perf_counter() - start)
+        with cProfile.Profile() as rendering:
+            make_dataset(Path(folder) / "profiled", Options(train=24, test=8, size=512), workers=1)
     row = next(io.read_train_table(place.large).itertuples())
     label = io.read_vflow(row.vflow, row.agl)
     crop = Window(0, 0, CROP_PX, CROP_PX)
@@ -270,9 +274,15 @@ def bench_renderer(place: Workplace) -> list[Row]:
     pose = Pose(label.angle_rad, label.scale_px_per_m, row.gsd_m)
     stretch_heights(rgb, agl_m, pose, 1.4)
     stretch = median_seconds(lambda: stretch_heights(rgb, agl_m, pose, 1.4), 9)
+    with cProfile.Profile() as stretching:
+        stretch_heights(rgb, agl_m, pose, 1.4)
+    render_parts = "plan_place", "build_scene", "render", "expose", "clean_label", "add_faults", "_write_tile"
+    stretch_parts = "_filled", "_largest_landing", "_look_back"
     return [
         Row("render 512 px tiles, one core", f"{rate:.2f} MP/s", "", rate, "1.5 or more"),
+        Row("where that time goes", shares(rendering, "make_dataset", render_parts), "", None, ""),
         Row("height stretch of 768 px, one core", ms(stretch), "", stretch * 1000, "60 or less"),
+        Row("where that time goes", shares(stretching, "stretch_heights", stretch_parts), "", None, ""),
     ]
 
 
@@ -484,6 +494,15 @@ def in_turn(*functions: Callable[[], object], repeats: int) -> list[float]:
     return [median(taken) for taken in times]
 
 
+def shares(profile: cProfile.Profile, whole: str, parts: tuple[str, ...]) -> str:
+    """How much of a function's time goes into some of the functions it calls."""
+    seconds = dict.fromkeys((whole, *parts), 0.0)
+    for (_, _, name), (_, _, _, cumulative, _) in pstats.Stats(profile).stats.items():
+        if name in seconds:
+            seconds[name] += cumulative
+    return ", ".join(f"{name.lstrip('_')} {seconds[name] / seconds[whole]:.0%}" for name in parts)
+
+
 def python(*words) -> None:
     """Run one of the repository's scripts quietly."""
     done = subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, check=False)
@@ -516,7 +535,8 @@ def describe_machine() -> str:
 def format_table(rows: list[Row]) -> str:
     """The rows as markdown, with the machine named."""
     lines = [f"Machine: {describe_machine()}.", "", "| what | ours | common | ratio | goal |", "|---|---|---|---|---|"]
-    lines += [f"| {r.item} | {r.ours} | {r.common} | {r.ratio:.3g} | {r.goal} |" for r in rows]
+    for r in rows:
+        lines.append(f"| {r.item} | {r.ours} | {r.common} | {'' if r.ratio is None else f'{r.ratio:.3g}'} | {r.goal} |")
     return "\n".join(lines) + "\n"
 
 

@@ -1,10 +1,12 @@
 """What `make bench` compares gives the same answers on both sides; its mistakes are one line."""
 
+import cProfile
+
 import numpy as np
 import pytest
 from helpers import assert_user_error, run, write_competition
 
-from geopose.bench import Row, format_table, in_turn, rectify_by_sorting, score_in_two_passes
+from geopose.bench import Row, format_table, in_turn, rectify_by_sorting, score_in_two_passes, shares
 from geopose.evaluate import evaluate
 from geopose.rectify import rectify
 
@@ -31,6 +33,23 @@ def test_functions_take_turns():
 def test_the_table_names_the_machine():
     table = format_table([Row("crop", "1 ms", "8 ms", 8.0, "8 or more")])
     assert table.startswith("Machine: ") and "| crop | 1 ms | 8 ms | 8 | 8 or more |" in table
+
+
+def test_shares_of_a_profile_add_up():
+    def slow():
+        return sum(range(400_000))
+
+    def quick():
+        return sum(range(4_000))
+
+    def whole():
+        slow(), quick()
+
+    with cProfile.Profile() as profile:
+        whole()
+    told = shares(profile, "whole", ("slow", "quick"))
+    slow_share, quick_share = (int(word.rstrip("%,")) for word in told.split()[1::2])
+    assert slow_share > 80 and quick_share < 15
 
 
 def test_an_unknown_item_is_refused():
