@@ -396,14 +396,12 @@ def test_command_makes_then_skips_and_reports_mistakes(dataset, tmp_path, monkey
     assert status == 2 and "other arguments" in output.err
 
 
-def test_tiles_keep_the_real_proportions():
-    assert sum(tiles_per_city(200, "train").values()) == 200
-    assert tiles_per_city(5923, "train") == {"ARG": 2325, "ATL": 704, "JAX": 1098, "OMA": 1796}
-    assert tiles_per_city(1025, "test") == {"ARG": 463, "ATL": 264, "JAX": 120, "OMA": 178}
-    for count in range(1, 30):
-        counts = tiles_per_city(count, "test")
-        assert sum(counts.values()) == count
-        assert count < 4 or min(counts.values()) >= 1
+def test_cities_have_equal_shares():
+    assert tiles_per_city(200) == dict.fromkeys(CITIES, 50)
+    for count in range(30):
+        counts = tiles_per_city(count)
+        assert list(counts) == list(CITIES) and sum(counts.values()) == count
+        assert max(counts.values()) - min(counts.values()) <= 1
 
 
 def test_views_span_the_real_ranges():

@@ -28,8 +28,6 @@ class City:
     """blocks: weights of block kinds per district character; districts: weights of the characters over the places."""
 
     name: str
-    train_tiles: int  # real number of tiles, for proportions
-    test_tiles: int
     districts: dict[str, float]
     house_roofs: list
     flat_roofs: list
@@ -72,8 +70,6 @@ CITIES = {
     for city in (
         City(
             name="ARG",
-            train_tiles=2325,
-            test_tiles=463,
             districts={"dense_suburb": 4, "suburb": 2, "commercial": 2, "industrial": 2.5, "rural": 1.5, "midtown": 1},
             house_roofs=[FLAT_GREY, FLAT_DARK, TILE_RED, SHINGLE_PALE, METAL],
             flat_roofs=[FLAT_GREY, FLAT_GREY, FLAT_DARK, FLAT_BRIGHT],
@@ -94,8 +90,6 @@ CITIES = {
         ),
         City(
             name="ATL",
-            train_tiles=704,
-            test_tiles=264,
             districts={
                 "suburb": 4,
                 "dense_suburb": 1,
@@ -123,8 +117,6 @@ CITIES = {
         ),
         City(
             name="JAX",
-            train_tiles=1098,
-            test_tiles=120,
             districts={"suburb": 5, "dense_suburb": 2, "commercial": 2, "industrial": 1, "downtown": 1.2, "rural": 0.8},
             house_roofs=[SHINGLE_DARK, SHINGLE_BROWN, SHINGLE_GREY, SHINGLE_GREY, SHINGLE_PALE],
             flat_roofs=[FLAT_BRIGHT, FLAT_BRIGHT, FLAT_GREY, FLAT_DARK],
@@ -145,8 +137,6 @@ CITIES = {
         ),
         City(
             name="OMA",
-            train_tiles=1796,
-            test_tiles=178,
             districts={
                 "suburb": 4.5,
                 "dense_suburb": 3,
