@@ -99,7 +99,7 @@ docs: $(READY) ## draw the geometry's figures into docs/ with the renderer
 	$(PY) -m geopose.report.figures --out docs
 
 bench: $(READY) ## measure speeds, our way beside the common way, into runs/bench; wants an idle machine
-	$(PY) -m geopose.bench
+	$(PY) -m geopose.bench $(ARGS)
 
 test: $(READY) ## run the tests, a file per core at a time
 	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --dist loadfile

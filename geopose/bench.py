@@ -43,7 +43,7 @@ from geopose.models.model import create_model
 from geopose.overlap import write_behind
 from geopose.predictions import pack_folder, write_tile
 from geopose.rectify import rectify
-from geopose.scene import SceneOptions, predict_scene, rectify_scene
+from geopose.scene import CACHE_MB, SceneOptions, predict_scene, rectify_scene
 from geopose.store import prefer_prepared, prepare
 from geopose.stretch import stretch_heights
 from geopose.synthetic.dataset import Options, make_dataset
@@ -447,7 +447,7 @@ def probe_scene(run: Path) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         image = Path(folder) / "wide.tif"
         profile = {"driver": "GTiff", "tiled": True, "width": WIDE_PX, "height": LARGE_PX, "count": 3, "dtype": "uint8"}
-        with rasterio.open(image, "w", **profile) as raster:
+        with rasterio.Env(GDAL_CACHEMAX=CACHE_MB), rasterio.open(image, "w", **profile) as raster:
             for row in range(0, LARGE_PX, 256):
                 noise = np.random.default_rng(row).integers(0, 256, (3, 256, WIDE_PX), dtype=np.uint8)
                 raster.write(noise, window=Window(0, row, WIDE_PX, 256))

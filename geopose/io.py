@@ -140,8 +140,8 @@ def find_gsd_m(rgb: Path) -> float | None:
 
 def find_truth(rgb: Path) -> VflowLabel | None:
     """True scale and angle of a competition tile where its folder has them, in truth/ or beside it; else None."""
-    tile_id = _tile_id(rgb.name)
-    for folder in (rgb.parent, rgb.parent.parent / "truth"):
+    tile_id, here = _tile_id(rgb.name), rgb.resolve().parent
+    for folder in (here, here.parent / "truth"):
         if (folder / vflow_name(tile_id)).exists() and (folder / agl_name(tile_id)).exists():
             return read_vflow(folder / vflow_name(tile_id), folder / agl_name(tile_id))
     return None

@@ -20,7 +20,7 @@ from geopose import io
 from geopose.cli import Parser, UserError, progress, run_command
 from geopose.geometry import flow_direction
 
-STRIP_PX = 512  # rows of a scene done at a time
+STRIP_PX = 256  # rows of a scene done at a time
 FILL_PX = 100  # how far filled ground may lie from what was seen
 
 

@@ -25,6 +25,7 @@ from geopose.rectify import rectify_files
 
 STRETCH_PERCENT = (2.0, 98.0)
 OVERVIEW_PX = 1024  # side of the shrunken image that the stretch is measured on
+CACHE_MB = 200  # of GDAL's blocks, which take a twentieth of all memory otherwise; rows of a wide scene need 60
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def predict_scene(path: Path, out: Path, ensemble: Ensemble, options: SceneOptio
     """
     if not path.exists():
         raise UserError(f"{path} missing; give an image file")
-    with io.one_line_errors(str(path)), rasterio.open(path) as image:
+    with io.one_line_errors(str(path)), rasterio.Env(GDAL_CACHEMAX=CACHE_MB), rasterio.open(path) as image:
         gsd_m = options.gsd_m or io.find_gsd_m(path) or read_gsd(image, path)
         reader = SceneReader(image, path, options.bands)
         profile = {
@@ -89,7 +90,7 @@ def rectify_scene(path: Path, out: Path, bands: tuple[int, ...], fill: bool) -> 
     """
     agl = out / f"{path.stem}_AGL.tif"
     pose = io.read_vflow(out / f"{path.stem}_VFLOW.json", agl)
-    with io.one_line_errors(str(path)), rasterio.open(path) as image:
+    with io.one_line_errors(str(path)), rasterio.Env(GDAL_CACHEMAX=CACHE_MB), rasterio.open(path) as image:
         reader = SceneReader(image, path, bands)
 
         def read_rgb(rows: Window) -> np.ndarray:
