@@ -249,7 +249,7 @@ def bench_scene(place: Workplace) -> list[Row]:
         predict_scene(image, place.large / "scene", ensemble, SceneOptions(tile_px=tile_px))
         heights_m.append(io.read_agl(place.large / "scene" / f"{image.stem}_AGL.tif"))
     seam_m = float(np.median(np.abs(heights_m[0] - heights_m[1])))
-    wide = probe("scene", place.run)
+    wide = probe("scene", place.trained)
     return [
         Row("scene in tiles against one pass, median difference", f"{seam_m:.3f} m", "", seam_m, "0.05 or less"),
         Row(

@@ -47,12 +47,13 @@ def rectify(rgb: np.ndarray, agl_m: np.ndarray, scale_px_per_m: float, angle_rad
     if rgb.shape[:2] != agl_m.shape:
         raise ValueError(f"image {rgb.shape[:2]} and heights {agl_m.shape} differ in size")
     dx, dy = flow_direction(angle_rad) * scale_px_per_m
-    source = _land(agl_m.astype(np.float32), dx, dy)
+    agl_m = agl_m.astype(np.float32, copy=False)
+    source = _land(agl_m, dx, dy)
     hidden = source < 0
-    source = np.maximum(source, 0)
-    flat_rgb, flat_agl_m = rgb.reshape(-1, rgb.shape[2]), agl_m.reshape(-1)
-    ground_rgb = np.where(hidden[..., None], np.uint8(0), flat_rgb[source])
-    ground_agl_m = np.where(hidden, np.float32(np.nan), flat_agl_m[source].astype(np.float32))
+    ground_rgb = rgb.reshape(-1, rgb.shape[2])[source]  # hidden ground, -1, is overwritten next
+    ground_rgb[hidden] = 0
+    ground_agl_m = agl_m.reshape(-1)[source]
+    ground_agl_m[hidden] = np.nan
     return Rectified(ground_rgb, ground_agl_m, hidden)
 
 
@@ -60,7 +61,7 @@ def rectify(rgb: np.ndarray, agl_m: np.ndarray, scale_px_per_m: float, angle_rad
 def _land(agl_m, dx_px_per_m, dy_px_per_m):
     """Flat index of the pixel that lands on each ground pixel [H,W], -1 where none does."""
     height, width = agl_m.shape
-    source = np.full((height, width), -1, np.int64)
+    source = np.full((height, width), -1, np.int32)
     tallest_m = np.full((height, width), -np.inf, np.float32)
     nearest = np.zeros((height, width), np.float32)
     for y in range(height):

@@ -174,7 +174,11 @@ def predict_strips(
             planes = sums[:2, :done] / sums[2, :done]
         planes[:, ~holds[:done]] = np.nan
         yield row, planes
-        sums = np.concatenate([sums[:, done:], np.zeros((3, done, width), np.float32)], axis=1)
+        # In place and piece by piece: a new array for every row of tiles would leave holes in memory that add up.
+        for first in range(0, tile_height, done):
+            rest = sums[:, first + done : first + 2 * done]
+            sums[:, first : first + rest.shape[1]] = rest
+            sums[:, first + rest.shape[1] : first + done] = 0
     bar.close()
 
 

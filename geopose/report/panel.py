@@ -41,7 +41,7 @@ def draw_flow(ax, agl_m: np.ndarray, scale_px_per_m: float, angle_rad: float, ap
         ax.annotate("", (x + ends[0], y + ends[1]), (x, y), arrowprops=arrow)
 
 
-def roof_points(agl_m: np.ndarray, apart_px: int, count: int = 6) -> list[tuple[int, int]]:
+def roof_points(agl_m: np.ndarray, apart_px: int = 60, count: int = 6) -> list[tuple[int, int]]:
     """(x, y) of a few of the tallest pixels, no two close together."""
     points: list[tuple[int, int]] = []
     for index in np.argsort(np.nan_to_num(agl_m), axis=None)[::-1]:
