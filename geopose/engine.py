@@ -1,6 +1,7 @@
 """Training: a Catalyst runner and its callbacks. The only importer of Catalyst."""
 
 import math
+import socket
 import sys
 import time
 from pathlib import Path
@@ -88,6 +89,7 @@ class PoseRunner(dl.Runner):
         if self.config.train.gpus > 1:
             backend = "nccl" if self.device.type == "cuda" else "gloo"
             return dl.DistributedDataParallelEngine(
+                port=free_port(),  # Catalyst's own, 2112, is one for all trainings on a machine
                 num_node_workers=self.config.train.gpus,
                 process_group_kwargs={"backend": backend},
                 cpu=self.device.type == "cpu",
@@ -649,6 +651,13 @@ class MetricsCsv(ILogger):
             if first:
                 stream.write(",".join(row) + "\n")
             stream.write(",".join(f"{value:.6g}" for value in row.values()) + "\n")
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def all_reduce_sum(values: torch.Tensor, device: torch.device) -> torch.Tensor:
