@@ -110,7 +110,7 @@ def test_an_unfinished_run_with_other_settings_is_refused(tiny_data, tmp_path, m
 
 
 def test_a_killed_process_goes_on(tiny_data, tmp_path, whole):
-    """Ctrl-C at the end of the first epoch, SIGKILL amid or at the end of two later ones, then the command once more."""
+    """Ctrl-C at the end of the first epoch, SIGKILL amid or at the end of two later ones, then the command again."""
     run_dir = tmp_path / "run"
     config = config_of(tiny_data, run_dir, *LONG)
     engine.save_config(config, tmp_path / "settings.yaml")
