@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from geopose import io
@@ -19,13 +19,7 @@ CHECKPOINT_SUFFIX = ".safetensors"
 def save_weights(model: nn.Module, path: Path) -> None:
     """Write a model's state, never half of it under its name."""
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    with io.writing(path) as temporary:
-        try:
-            save_file(state, temporary)
-        except SafetensorError as error:
-            raise UserError(
-                f"{path}: could not be written ({error}); make room, then run the same command to go on"
-            ) from None
+    io.write_bytes(path, save(state))
 
 
 def save_state(state: dict, path: Path) -> None:

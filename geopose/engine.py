@@ -616,6 +616,8 @@ class ResumeCallback(Callback):
 
     def on_experiment_start(self, runner) -> None:
         path = runner.run_dir / STATE_FILE
+        if runner.engine.is_main_process:
+            io.remove_unfinished(runner.run_dir)
         if not path.exists():
             return
         runner.restore(torch.load(path, map_location=runner.engine.device, weights_only=True))

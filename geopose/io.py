@@ -435,12 +435,15 @@ def _is_centimetres(path: str | os.PathLike, dtype: np.dtype) -> bool:
 # --- writing ----------------------------------------------------------------------------------------------------
 
 
+UNFINISHED = ".part-"  # how the names of files begin that are being written
+
+
 @contextmanager
 def writing(path: str | os.PathLike) -> Iterator[Path]:
     """A temporary path beside `path` that takes its name when the block ends well, and is removed when it does not."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f"{UNFINISHED}{path.stem}-", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -450,6 +453,12 @@ def writing(path: str | os.PathLike) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_unfinished(folder: str | os.PathLike) -> None:
+    """Remove what killed processes left half-written in a folder and below, while nobody writes there."""
+    for left in Path(folder).rglob(f"{UNFINISHED}*"):
+        left.unlink(missing_ok=True)
 
 
 def write_bytes(path: str | os.PathLike, content: bytes) -> None:

@@ -53,6 +53,7 @@ def list_files(root: str | Path) -> list[str]:
 
 def prepare(root: str | Path, workers: int) -> tuple[int, list[str]]:
     """Prepare what is not prepared yet. Returns how many files were made and one line for each that could not be."""
+    io.remove_unfinished(Path(root) / FOLDER)
     jobs = [(source, prepared_path(root, source)) for source in list_files(root)]
     jobs = [job for job in jobs if not is_prepared(*job)]
     with progress(in_processes(prepare_file, jobs, workers), "prepare", len(jobs), "file") as bar:

@@ -25,6 +25,16 @@ def write_tif(path: Path, values: np.ndarray, **profile) -> None:
         raster.write(bands)
 
 
+def half_written(folder: Path) -> None:
+    """Leave in a folder what a process leaves that is killed while it writes there."""
+    before = set(folder.iterdir())
+    begin = "io.writing('whole.tif').__enter__().write_bytes(b'half')"
+    code = f"import os; from geopose import io; {begin}; os.kill(os.getpid(), 9)"
+    env = os.environ | {"PYTHONPATH": str(REPO)}
+    subprocess.run([sys.executable, "-c", code], cwd=folder, env=env, check=False)
+    assert len(set(folder.iterdir()) - before) == 1
+
+
 def write_label(folder: Path, tile_id: str, agl_m: np.ndarray, scale_px_per_m: float, angle_rad: float) -> None:
     """A label in centimetres and px/cm, NaN as 65535; written here without the package's own encoder."""
     agl_cm = np.where(np.isnan(agl_m), 65535, np.rint(np.nan_to_num(agl_m) * 100)).astype(np.uint16)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from helpers import REPO, assert_user_error, config_of, run
+from helpers import REPO, assert_user_error, config_of, half_written, run
 
 from geopose import checkpoints, engine, io
 from geopose.cli import UserError
@@ -37,7 +37,7 @@ def assert_same_run(run_dir: Path, whole: Path) -> None:
     pd.testing.assert_frame_equal(pd.read_csv(run_dir / "metrics.csv"), pd.read_csv(whole / "metrics.csv"))
     kept = sorted(p.name for p in (run_dir / "checkpoints").iterdir())
     assert kept == sorted(p.name for p in (whole / "checkpoints").iterdir())
-    assert not (run_dir / STATE_FILE).exists()
+    assert not (run_dir / STATE_FILE).exists() and not list(run_dir.rglob(".*"))
     ours, theirs = read_manifest(run_dir), read_manifest(whole)
     assert (ours["epochs"], ours["optimizer_steps"]) == (theirs["epochs"], theirs["optimizer_steps"])
 
@@ -132,6 +132,8 @@ def test_a_killed_process_goes_on(tiny_data, tmp_path, whole):
     assert "run the same command to go on" in told and "Traceback" not in told
     for _ in range(2):
         strike(signal.SIGKILL, draw.uniform(0, 0.3))
+    for folder in (run_dir, run_dir / "checkpoints"):  # what a kill amid a write leaves, whether these two did or not
+        half_written(folder)
     assert run(*command[1:]).returncode == 0
     assert_same_run(run_dir, whole)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from helpers import assert_user_error, run, write_competition, write_tif
+from helpers import assert_user_error, half_written, run, write_competition, write_tif
 from rasterio.windows import Window
 
 from geopose import io
@@ -60,8 +60,10 @@ def test_a_changed_source_is_read_itself_and_prepared_again(folder):
 def test_a_second_run_makes_only_what_is_missing(folder):
     prepare(folder, 1)
     prepared_path(folder, io.read_test_table(folder).rgb[2]).unlink()
+    half_written(folder / "prepared" / "test")
     assert prepare(folder, 1) == (1, [])
     assert prepare(folder, 1) == (0, [])
+    assert not list(folder.rglob(".*"))
 
 
 def test_a_bad_file_is_named_and_the_others_are_made(folder):

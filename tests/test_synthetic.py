@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import half_written
 
 from geopose import geometry, io
 from geopose.cli import UserError, run_command
@@ -364,6 +365,7 @@ def test_interrupted_run_goes_on(dataset, tmp_path):
     assert not is_finished(root, SMALL)
     lost = next((root / "train").glob("*_RGB.tif"))
     lost.unlink()
+    half_written(root / "train")
     assert 0 < make_dataset(root, SMALL, workers=1) < 12
     assert contents(root) == contents(dataset)
     assert is_finished(root, SMALL)

@@ -76,6 +76,7 @@ class ViewPlan:
 
 def make_dataset(root: Path, options: Options, workers: int | None = None) -> int:
     """Write the folder, going on where an earlier run stopped. Returns the number of tiles made by this run."""
+    io.remove_unfinished(root)
     places = plan_places(options)
     waiting = [place for place in places if not _is_written(root, place, options)]
     try:
