@@ -108,14 +108,19 @@ def _add_tile(scores: PoseScores, tile_id: str, tiles: dict[str, ScoredTile], po
 def _map_bounded(function: Callable, items: Iterable) -> Iterator:
     """function of each item in threads, in order, with few items in flight: rasterio and torch release the lock."""
     workers = min(MAX_WORKERS, os.cpu_count() or 1)
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque = deque()
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > 2 * workers:
+    torch_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # in each worker: they share the cores
+    try:
+        with ThreadPoolExecutor(workers) as pool:
+            waiting: deque = deque()
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    finally:
+        torch.set_num_threads(torch_threads)
 
 
 def format_scores(scores: dict) -> str:
@@ -167,7 +172,6 @@ def main() -> None:
     parser.add_argument("--pred", type=Path, required=True, metavar="DIR_OR_TARBALL", help="predicted ones")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the scores here")
     args = parser.parse_args()
-    torch.set_num_threads(1)  # tiles already run in parallel
     evaluation = evaluate(args.truth, args.pred)
     _warn(evaluation)
     print(format_scores(evaluation.scores))

@@ -17,6 +17,7 @@ import torch
 
 from geopose.geometry import angle_error_rad, flow_direction
 
+PIECE_PX = 2**16  # pixels summed at a time: float64 of so many stay in a core's cache
 DENOMINATOR_FLOOR = 1e-4  # the official program adds it to each total sum of squares
 
 # Columns of PoseScores.sums. All are sums over a city, so ranks and workers join theirs by adding.
@@ -63,14 +64,19 @@ def height_sums(agl_m, true_agl_m) -> HeightSums:
     agl_m, true_agl_m = torch.as_tensor(agl_m), torch.as_tensor(true_agl_m)
     if agl_m.shape != true_agl_m.shape:
         raise ValueError(f"heights of shape {tuple(agl_m.shape)} against truth of shape {tuple(true_agl_m.shape)}")
-    agl_m, true_agl_m = agl_m.flatten(), true_agl_m.flatten()  # dot() multiplies and sums in one go
+    pieces = zip(agl_m.flatten().split(PIECE_PX), true_agl_m.flatten().split(PIECE_PX), strict=True)
+    return HeightSums(*torch.stack([_piece_sums(*piece) for piece in pieces]).sum(dim=0).tolist())
+
+
+def _piece_sums(agl_m: torch.Tensor, true_agl_m: torch.Tensor) -> torch.Tensor:
+    """The fields of HeightSums, float64 [7], of some pixels [N]."""
     known, finite = ~torch.isnan(true_agl_m), torch.isfinite(agl_m)
     t = true_agl_m.where(known, 0.0).double()
     e = (agl_m.double() - t).where(known & finite, 0.0)
     good_t = t.where(finite, 0.0)
     counts = known.sum(), finite.numel() - finite.sum()
     sums = (counts[0], t.sum(), t.dot(t), e.dot(e), e.dot(t), good_t.dot(good_t), counts[1])
-    return HeightSums(*torch.stack([x.double() for x in sums]).tolist())
+    return torch.stack([x.double() for x in sums])
 
 
 class PoseScores:
