@@ -47,11 +47,13 @@ from geopose.rectify import rectify
 from geopose.scene import CACHE_MB, SceneOptions, predict_scene, rectify_scene
 from geopose.store import prefer_prepared, prepare
 from geopose.stretch import stretch_heights
+from geopose.submission import encode_prediction
 from geopose.synthetic.dataset import Options, make_dataset
 from geopose.tta import VIEWS, Blend, predict_view
 
 CONFIG = "configs/lite0_synthetic.yaml"
 LARGE_PX, CROP_PX, WIDE_PX = 2048, 768, 20_000
+LARGE_TEST = 4  # tiles in the large test half
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def main() -> int:
 
 def set_up(root: Path, trained: Path | None) -> Workplace:
     """Make the data and a run. Nothing here is timed."""
-    make_dataset(root / "large", Options(train=2, test=1, size=LARGE_PX, rgb_format="j2k"))
+    make_dataset(root / "large", Options(train=2, test=LARGE_TEST, size=LARGE_PX, rgb_format="j2k"))
     make_dataset(root / "small", Options(train=8, test=20, size=512, rgb_format="j2k"))
     for tiles in ("large", "small"):
         prepare(root / tiles, os.cpu_count())
@@ -218,14 +220,15 @@ def bench_overlap(place: Workplace) -> list[Row]:
 
 
 def bench_score(place: Workplace) -> list[Row]:
-    """The score in one pass, against the official program's two."""
-    if not (place.small / "out.tar.gz").exists():
-        bench_overlap(place)
-    predictions = place.small / "pred"
-    predictions.mkdir(exist_ok=True)
-    subprocess.run(["tar", "-xzf", place.small / "out.tar.gz", "-C", predictions], check=True)
-    truth = place.small / "truth"
-    scores = []
+    """The score of tiles as large as the competition's, and of small ones."""
+    large, small = f"{LARGE_TEST} tiles of {LARGE_PX} px", "20 tiles of 512 px"
+    return [score_both_ways(place.large, large), score_both_ways(place.small, small)]
+
+
+def score_both_ways(root: Path, tiles: str) -> Row:
+    """One pass over the files against the official program's two, with the same score."""
+    truth, predictions, scores = root / "truth", root / "noisy", []
+    spoil(truth, predictions)
     ours, common = in_turn(
         lambda: scores.append(evaluate(truth, predictions).scores["final_r2"]),
         lambda: scores.append(score_in_two_passes(truth, predictions)),
@@ -233,7 +236,17 @@ def bench_score(place: Workplace) -> list[Row]:
     )
     if max(scores) - min(scores) > 1e-5:
         raise UserError(f"the two ways of scoring differ: {min(scores)} and {max(scores)}; mend metrics.py first")
-    return [Row("score 20 tiles, one pass against two", ms(ours), ms(common), common / ours, "5 or more")]
+    return Row(f"score {tiles}, one pass against two", ms(ours), ms(common), common / ours, "5 or more")
+
+
+def spoil(truth: Path, out: Path) -> None:
+    """Predictions of a folder of true labels: heights with noise of a metre, true poses."""
+    rng = np.random.default_rng(0)
+    for row in io.find_labels(truth).itertuples():
+        label, agl_m = io.read_vflow(row.vflow, row.agl), np.nan_to_num(io.read_agl(row.agl))
+        noisy_m = agl_m + rng.normal(size=agl_m.shape)
+        for name, content in encode_prediction(row.id, noisy_m, label.scale_px_per_m, label.angle_rad):
+            io.write_bytes(out / name, content)
 
 
 def bench_rectify(place: Workplace) -> list[Row]:
