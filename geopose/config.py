@@ -34,7 +34,7 @@ class DataConfig:
 class AugmentConfig:
     """Training crops and what is done to them."""
 
-    level: str = "light"  # none | d4 | safe | light | medium | hard; see geopose/transforms.py
+    level: str = "light"  # none | d4 | safe | sensor | light | medium | hard; see geopose/transforms.py
     crop_px: int = 192
     crop_jitter: float = 0.9  # sides drawn from crop_px * [jitter, 1 / jitter] and resized to crop_px: gsd varies too
     stretch_probability: float = 0.0  # of making everything up to stretch_factor times taller or lower
@@ -175,7 +175,7 @@ class BlendConfig:
 
 CHOICES = {
     "data.on_bad_tile": ("fail", "skip"),
-    "augment.level": ("none", "d4", "safe", "light", "medium", "hard"),
+    "augment.level": ("none", "d4", "safe", "sensor", "light", "medium", "hard"),
     "model.decoder": ("unet", "fpn"),
     "model.decoder_block": ("plain", "residual"),
     "model.direction_head": ("pooled", "attention"),

@@ -162,7 +162,8 @@ class ColourPCA(A.FancyPCA):
 def create_transform(cfg: AugmentConfig) -> A.Compose:
     """The chain of a training crop: resize to crop_px, options on heights, then the configured level.
 
-    light and medium are the second-place recipe's; hard is medium with wider ranges, compression and blur.
+    light and medium are the second-place recipe's; hard is medium with wider ranges, compression and blur; safe and
+    sensor move no pixel but by flips and quarter turns, and sensor does what cameras, optics and files do.
     """
     chain = [PoseResize(cfg.crop_px)]
     if cfg.stretch_probability:
@@ -178,6 +179,15 @@ def _d4() -> list:
 
 def _safe() -> list:
     return [*_d4(), A.RandomGamma(), A.RandomToneCurve(), A.RandomBrightnessContrast()]
+
+
+def _sensor() -> list:
+    return [
+        *_d4(),
+        A.OneOf(_tones(brightness=0.2), p=0.7),
+        A.OneOf(_colours(), p=0.4),
+        A.OneOf([*_noises(), A.ImageCompression(quality_range=(60, 95)), A.GaussianBlur((3, 3)), A.Sharpen()], p=0.3),
+    ]
 
 
 def _light() -> list:
@@ -227,7 +237,7 @@ def _colours() -> list:
     return [A.RGBShift(10, 10, 10), A.HueSaturationValue(5, 5, 5), ColourPCA()]
 
 
-LEVELS = {"none": list, "d4": _d4, "safe": _safe, "light": _light, "medium": _medium, "hard": _hard}
+LEVELS = {"none": list, "d4": _d4, "safe": _safe, "sensor": _sensor, "light": _light, "medium": _medium, "hard": _hard}
 
 
 def compose(chain: list) -> A.Compose:

@@ -56,14 +56,18 @@ def check_hashes(run: Path) -> Iterator[tuple[bool, str]]:
 
 
 def check_score(run: Path) -> Iterator[tuple[bool, str]]:
-    """The best checkpoint's validation score, predicted again in the precision and on the device of training."""
+    """The best checkpoint's validation score, predicted again."""
+    r2, best = validation_r2(run), read_manifest(run)["checkpoints"][0]
+    yield abs(r2 - best["r2"]) <= SAME_R2, f"validation R2 of {best['file']}: {r2:.6f}, recorded {best['r2']:.6f}"
+
+
+def validation_r2(run: Path) -> float:
+    """A run's best checkpoint's score on its validation tiles, in the precision and on the device of training."""
     manifest = read_manifest(run)
     _, tiles, _ = split_fold(run_config(run))
-    device, best = pick_device(manifest["device"].split(":")[0]), manifest["checkpoints"][0]
     blend = BlendConfig(tta="none", checkpoint_weights=(1.0,), precision=manifest["precision"])
-    predictions = Ensemble([run], blend, device, Calibration()).predict_tiles(tiles)
-    r2 = score_predictions(predictions, tiles)["final_r2"]
-    yield abs(r2 - best["r2"]) <= SAME_R2, f"validation R2 of {best['file']}: {r2:.6f}, recorded {best['r2']:.6f}"
+    ensemble = Ensemble([run], blend, pick_device(manifest["device"].split(":")[0]), Calibration())
+    return score_predictions(ensemble.predict_tiles(tiles), tiles)["final_r2"]
 
 
 def check_tarball(tarball: Path) -> Iterator[tuple[bool, str]]:
@@ -109,6 +113,8 @@ def check_training(run: Path) -> Iterator[tuple[bool, str]]:
     from geopose.engine import train  # imports Catalyst, slow
 
     manifest, config = read_manifest(run), run_config(run)
+    if "released" in manifest:
+        raise UserError(f"{run} is the mean of another run's checkpoints; make it again with 'make release'")
     if config.train.max_minutes:
         config.train.max_minutes, config.train.schedule_boundaries = None, manifest["schedule_boundaries"]
     with tempfile.TemporaryDirectory() as folder:
