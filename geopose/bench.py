@@ -462,7 +462,7 @@ def probe_views(views: tuple[str, ...], channels_last: bool = True, precision: s
 
 
 def probe_scene(run: Path) -> dict:
-    """Peak memory of predicting and rectifying a wide scene of noise. Its height does not matter: strips do."""
+    """Peak memory of predicting and rectifying a wide scene of noise. Strips and blocks bound it, not the height."""
     ensemble = Ensemble([run], BlendConfig(tta="none"), torch.device("cpu"), Calibration(), spread=True)
     with tempfile.TemporaryDirectory() as folder:
         image = Path(folder) / "wide.tif"

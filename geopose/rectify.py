@@ -6,7 +6,7 @@ Where several pixels land on one, the tallest wins, as what stands highest is wh
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from geopose import io
 from geopose.cli import Parser, UserError, progress, run_command
 from geopose.geometry import flow_direction
 
-STRIP_PX = 256  # rows of a scene done at a time
+BLOCK_PX = 1024  # side of the squares of a scene that are done one at a time
 FILL_PX = 100  # how far filled ground may lie from what was seen
 
 
@@ -32,9 +32,9 @@ class Rectified:
     agl_m: np.ndarray
     hidden: np.ndarray
 
-    def cut(self, rows: slice) -> "Rectified":
-        """Some of its rows."""
-        return Rectified(self.rgb[rows], self.agl_m[rows], self.hidden[rows])
+    def cut(self, part: tuple[slice, slice]) -> "Rectified":
+        """Some of its rows and columns."""
+        return Rectified(self.rgb[part], self.agl_m[part], self.hidden[part])
 
 
 def rectify(rgb: np.ndarray, agl_m: np.ndarray, scale_px_per_m: float, angle_rad: float) -> Rectified:
@@ -102,22 +102,20 @@ def rectify_files(
     pose: io.VflowLabel,
     fill: bool = False,
 ) -> float:
-    """Write a scene's three rasters on the grid of the image like; memory holds a strip of it, whatever its height.
+    """Write a scene's three rasters on the grid of the image like; memory holds a block of it, whatever its size.
 
     read_rgb gives a window of the image, uint8 [h,w,3]; agl names the file of its heights. Returns the share of the
     ground that was hidden.
     """
-    height, width = io.image_size(like)
-    strips = [(first, min(first + STRIP_PX, height)) for first in range(0, height, STRIP_PX)]
-
-    def rows(first: int, last: int) -> Window:
-        return Window(0, first, width, last - first)
-
-    # How far up and down pixels of the lowest and the tallest height move tells which rows reach a strip.
-    heights = (io.read_agl(agl, rows(*strip)) for strip in strips)
-    limits_m = np.array([(np.nanmin(h, initial=0), np.nanmax(h, initial=0)) for h in heights])
-    moved_px = flow_direction(pose.angle_rad)[1] * pose.scale_px_per_m * limits_m
-    up, down = math.ceil(-moved_px.min()) + 1, math.ceil(moved_px.max()) + 1
+    height, width = size = io.image_size(like)
+    starts = [(row, column) for row in range(0, height, BLOCK_PX) for column in range(0, width, BLOCK_PX)]
+    blocks = [Window(x, y, min(BLOCK_PX, width - x), min(BLOCK_PX, height - y)) for y, x in starts]
+    # How far pixels of the lowest and the tallest height move tells from how far away they reach a block.
+    heights = (io.read_agl(agl, block) for block in blocks)
+    limits_m = [(np.nanmin(h, initial=0), np.nanmax(h, initial=0)) for h in heights]
+    moved_px = np.multiply.outer(flow_direction(pose.angle_rad) * pose.scale_px_per_m, limits_m)
+    forward_px = [math.ceil(px) + 1 for px in moved_px.max(axis=(1, 2))]  # x, y
+    backward_px = [math.ceil(-px) + 1 for px in moved_px.min(axis=(1, 2))]
     margin = FILL_PX if fill else 0
     hidden_px = 0
     with (
@@ -125,19 +123,32 @@ def rectify_files(
         io.raster_like(out / f"{stem}_RECT_AGL.tif", like, 1, np.float32) as ground_agl,
         io.raster_like(out / f"{stem}_RECT_HIDDEN.tif", like, 1, np.uint8) as mask,
     ):
-        for first, last in progress(strips, "rectify", unit="strip"):
-            top, bottom = max(0, first - margin), min(height, last + margin)
-            source = rows(max(0, top - down), min(height, bottom + up))
+        for block in progress(blocks, "rectify", unit="block"):
+            painted = grow(block, (margin, margin), (margin, margin), size)
+            source = grow(painted, forward_px, backward_px, size)
             ground = rectify(read_rgb(source), io.read_agl(agl, source), pose.scale_px_per_m, pose.angle_rad)
-            ground = ground.cut(slice(top - source.row_off, bottom - source.row_off))
+            ground = ground.cut(place_in(painted, source))
             if fill:
                 ground = fill_hidden(ground)
-            ground = ground.cut(slice(first - top, last - top))
-            image.write(ground.rgb.transpose(2, 0, 1), window=rows(first, last))
-            ground_agl.write(ground.agl_m, 1, window=rows(first, last))
-            mask.write(ground.hidden.astype(np.uint8), 1, window=rows(first, last))
+            ground = ground.cut(place_in(block, painted))
+            image.write(ground.rgb.transpose(2, 0, 1), window=block)
+            ground_agl.write(ground.agl_m, 1, window=block)
+            mask.write(ground.hidden.astype(np.uint8), 1, window=block)
             hidden_px += int(ground.hidden.sum())
     return hidden_px / (height * width)
+
+
+def grow(window: Window, before_px: Sequence[int], after_px: Sequence[int], size: tuple[int, int]) -> Window:
+    """A window with so many more columns and rows (x, y) before and after it, cut to a raster of size (H, W)."""
+    left, top = max(0, window.col_off - before_px[0]), max(0, window.row_off - before_px[1])
+    right = min(size[1], window.col_off + window.width + after_px[0])
+    bottom = min(size[0], window.row_off + window.height + after_px[1])
+    return Window(left, top, right - left, bottom - top)
+
+
+def place_in(window: Window, whole: Window) -> tuple[slice, slice]:
+    """Rows and columns of a larger window's array that a window is."""
+    return Window(window.col_off - whole.col_off, window.row_off - whole.row_off, *window.flatten()[2:]).toslices()
 
 
 def main() -> int:

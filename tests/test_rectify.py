@@ -73,14 +73,14 @@ def test_nothing_moves_without_lean():
 
 
 @pytest.mark.parametrize("angle", [0.4, 1.9, 3.6, 5.5])
-def test_strips_give_what_the_whole_gives(tmp_path, monkeypatch, angle):
+def test_blocks_give_what_the_whole_gives(tmp_path, monkeypatch, angle):
     rng = np.random.default_rng(3)
     rgb, agl_m = rng.integers(0, 256, (61, 40, 3), dtype=np.uint8), np.zeros((61, 40))
     agl_m[5:20, 10:20], agl_m[30:44, 5:30], agl_m[50:54, 2:9] = 9.0, 4.2, np.nan
     write_tif(tmp_path / "x_RGB.tif", rgb.transpose(2, 0, 1))
     write_label(tmp_path, "x", agl_m, 1.3, angle)
     agl, pose = tmp_path / "x_AGL.tif", io.read_vflow(tmp_path / "x_VFLOW.json", tmp_path / "x_AGL.tif")
-    monkeypatch.setattr(module, "STRIP_PX", 7)
+    monkeypatch.setattr(module, "BLOCK_PX", 7)
     monkeypatch.setattr(module, "FILL_PX", 6)
     source = tmp_path / "x_RGB.tif"
     for fill in (False, True):
