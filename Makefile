@@ -28,7 +28,7 @@ export MALLOC_TRIM_THRESHOLD_ = 8589934592
 export MALLOC_TOP_PAD_ = 268435456
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data folds prepare train predict submission verify score oof ablation compare release demo report tensorboard docs bench test lint clean
+.PHONY: help setup data folds prepare train predict submission verify score oof ablation compare splits release demo report tensorboard docs bench test lint clean
 
 help: ## list targets and variables
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -85,6 +85,10 @@ ablation: folds ## train the variants of configs/ablation/lite0.yaml on one budg
 
 compare: folds ## train the default and the baseline's recipe for the same minutes, table in docs/compare.md (two hours)
 	$(PY) -m geopose.compare configs/compare/lite0.yaml --data $(DATA) --folds $(SPLITS) --fold $(FOLD)
+
+splits: data ## train the default with places seen, unseen, and whole cities left out, table in docs/splits.md (half an hour)
+	@for split in stratified cluster group; do $(MAKE) --no-print-directory folds SPLIT=$$split FOLDS=4 || exit 1; done
+	$(PY) -m geopose.compare configs/splits/lite0.yaml --data $(DATA) --folds $(DATA)/folds-stratified4.csv
 
 # The released run: tiles of another seed than the default's, an hour and a quarter's training, weights in float16.
 release: $(READY) ## make runs/synthetic_lite0/fold0 anew: 2,400 tiles, CONFIG configs/lite0_large.yaml (an hour and a half)

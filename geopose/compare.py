@@ -143,7 +143,8 @@ def format_table(table: pd.DataFrame) -> str:
 
     Unexplained is 1 - score over the first variant's: 2 means twice as much variance left unexplained.
     """
-    columns = "score", "range", "unexplained", "AGL R2", "VFLOW R2", "angle error", "steps", "crops/s", "seconds"
+    columns = ("score", "range", "unexplained", "AGL R2", "VFLOW R2", "angle error", "validation R2", "steps")
+    columns += ("crops/s", "seconds")
     lines = [f"| variant | settings | {' | '.join(columns)} |", "|" + "---|" * (2 + len(columns))]
     first = table[table.variant == table.variant.iloc[0]].score.mean()
     for name, rows in table.groupby("variant", sort=False):
@@ -152,8 +153,8 @@ def format_table(table: pd.DataFrame) -> str:
         spread = f"{rows.score.min():.4f} to {rows.score.max():.4f}" if len(rows) > 1 else "one seed"
         lines.append(
             f"| {name} | {settings} | {mean.score:.4f} | {spread} | {(1 - mean.score) / (1 - first):.2f} | "
-            f"{mean.agl_r2:.4f} | {mean.vflow_r2:.4f} | {mean.angle_error_deg:.1f}° | {mean.optimizer_steps:.0f} | "
-            f"{mean.crops_per_second:.1f} | {mean.seconds:.0f} |"
+            f"{mean.agl_r2:.4f} | {mean.vflow_r2:.4f} | {mean.angle_error_deg:.1f}° | {mean.validation_r2:.4f} | "
+            f"{mean.optimizer_steps:.0f} | {mean.crops_per_second:.1f} | {mean.seconds:.0f} |"
         )
     return "\n".join(lines) + "\n"
 
