@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from geopose import metrics
 from geopose.metrics import COLUMNS, PoseScores, height_sums
 
 
@@ -53,9 +54,11 @@ def scored(cities):
     return scores
 
 
+@pytest.mark.parametrize("piece_px", [700, metrics.PIECE_PX])
 @pytest.mark.parametrize("bad", [False, True])
 @pytest.mark.parametrize("noise_m", [0.0, 0.001, 3.0, 300.0])
-def test_agrees_with_the_naive_score(bad, noise_m):
+def test_agrees_with_the_naive_score(bad, noise_m, piece_px, monkeypatch):
+    monkeypatch.setattr(metrics, "PIECE_PX", piece_px)  # 2000 px: two whole pieces and a rest, or one
     cities = {city: make_images(seed, 3, bad, noise_m) for seed, city in enumerate(("ARG", "PAR"))}
     result = scored(cities).compute()
     for city, images in cities.items():
