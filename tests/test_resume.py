@@ -64,7 +64,7 @@ def break_at(monkeypatch, owner, name: str, call: int) -> None:
     [
         (LossCallback, "on_batch_end", 2),  # in the first epoch: nothing to go on from
         (LossCallback, "on_batch_end", 9),  # amid the second epoch
-        (checkpoints, "save_file", 3),  # before a checkpoint is written
+        (checkpoints, "save", 3),  # before a checkpoint is written
         (engine.torch, "save", 2),  # before a state is written
         (engine, "write_manifest", 1),  # when all is trained
     ],
