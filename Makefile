@@ -94,8 +94,8 @@ splits: data ## train the default with places seen, unseen, and whole cities lef
 release: $(READY) ## make runs/synthetic_lite0/fold0 anew: 2,400 tiles, CONFIG configs/lite0_large.yaml (an hour and a half)
 	$(PY) -m geopose.synthetic --out data/synthetic-large --train 2400 --test 40 --seed 1
 	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_large.yaml DATA=data/synthetic-large FOLDS=40 FOLD=0
-	rm -rf runs/synthetic_lite0/fold0
-	$(PY) -m geopose.release --run runs/lite0_large/fold0 --out runs/synthetic_lite0/fold0
+	$(PY) -m geopose.release --run runs/lite0_large/fold0 --out runs/synthetic_lite0/new
+	rm -rf runs/synthetic_lite0/fold0 && mv runs/synthetic_lite0/new runs/synthetic_lite0/fold0
 
 demo: $(READY) ## predict IMAGE with the newest run and draw demo.png; ARGS="--gsd 0.5" where no georeference tells
 	$(PY) -m geopose.report.demo $(IMAGE) $(ARGS)
