@@ -33,7 +33,7 @@ from geopose.calibration import Calibration
 from geopose.cli import Parser, UserError, progress, run_command
 from geopose.config import AugmentConfig, BlendConfig, ModelConfig, load_config
 from geopose.data import CropDataset, TileDataset, create_train_loader, split_fold
-from geopose.devices import autocast, computes_in_bf16
+from geopose.devices import autocast, is_faster_in_bf16, pick_precision
 from geopose.evaluate import evaluate
 from geopose.geometry import Pose, flow_direction
 from geopose.inference import Ensemble
@@ -184,7 +184,7 @@ def bench_precision(place: Workplace) -> list[Row]:
     """Memory format, precision and allocator for prediction of a large tile, and the training step."""
     nchw, last, bf16 = (probe(name, place.run)["s"] for name in ("plain_nchw", "plain", "plain_bf16"))
     malloc = probe("plain", place.run, allocator_set=False)["s"]
-    goal = "1.3 or more" if computes_in_bf16(torch.device("cpu")) else "processor has no bf16"
+    goal = "1.3 or more" if is_faster_in_bf16(torch.device("cpu")) else "processor gains nothing in bf16"
     return [
         Row("predict 2048 px, channels last against NCHW", ms(last), ms(nchw), nchw / last, "above 1"),
         Row("predict 2048 px, bf16 against fp32", ms(bf16), ms(last), last / bf16, goal),
@@ -417,7 +417,7 @@ def seconds_per_step_bare(config) -> float:
     model = create_model(config.model).to(memory_format=torch.channels_last).train()
     criterion = PoseLoss(config.loss)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.optim.lr, fused=True)
-    precision = "bf16" if computes_in_bf16(torch.device("cpu")) else "fp32"
+    precision = pick_precision("auto", torch.device("cpu"))
     times = []
     for batch in create_train_loader(split_fold(config)[0], config):
         image = batch["image"].contiguous(memory_format=torch.channels_last)

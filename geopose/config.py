@@ -115,7 +115,7 @@ class TrainConfig:
     max_minutes: float | None = None  # when set, replaces epochs: training fits its schedule to this time and ends
     schedule_boundaries: list[float] | None = None  # a manifest's: repeats a run that ended by its time budget
     accumulation_steps: int = 1
-    precision: str = "fp32"  # fp32 | bf16 | fp16 (on a GPU only) | auto: bf16 where the device computes in it
+    precision: str = "fp32"  # fp32 | bf16 | fp16 (on a GPU only) | auto: bf16 where the device is faster in it
     device: str = "auto"  # auto | cpu | cuda
     gpus: int = 1  # processes on this machine; more than one trains with DistributedDataParallel
     channels_last: bool = True

@@ -117,6 +117,7 @@ def check_training(run: Path) -> Iterator[tuple[bool, str]]:
         raise UserError(f"{run} is the mean of another run's checkpoints; make it again with 'make release'")
     if config.train.max_minutes:
         config.train.max_minutes, config.train.schedule_boundaries = None, manifest["schedule_boundaries"]
+    config.train.precision = manifest["precision"]  # auto may choose another today
     with tempfile.TemporaryDirectory() as folder:
         config.run.dir = folder
         again = read_manifest(train(config))

@@ -9,16 +9,30 @@ from geopose.cli import UserError
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize(("able", "picked"), [({"avx512_bf16": True}, "bf16"), ({"avx2": True}, "fp32")])
-def test_auto_is_bf16_only_where_the_processor_computes_in_it(monkeypatch, able, picked):
+@pytest.mark.parametrize(
+    ("able", "speedup", "picked"),
+    [
+        ({"avx512_bf16": True}, 2.0, "bf16"),
+        ({"avx512_bf16": True}, 0.6, "fp32"),
+        ({"avx2": True}, 2.0, "fp32"),
+    ],
+    ids=["faster", "slower though it has instructions", "emulated"],
+)
+def test_auto_is_bf16_only_where_the_processor_is_faster_in_it(monkeypatch, able, speedup, picked):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    monkeypatch.setattr(devices, "bf16_speedup", lambda: speedup)
     assert devices.pick_precision("auto", CPU) == picked
     assert devices.pick_precision("bf16", CPU) == "bf16"
     assert devices.pick_precision("fp32", CPU) == "fp32"
 
 
-def test_this_processor_tells_what_it_can():
-    assert devices.pick_precision("auto", CPU) in ("fp32", "bf16")
+def test_the_speed_of_bf16_is_measured_once_and_draws_no_random_number():
+    devices.bf16_speedup.cache_clear()
+    state = torch.get_rng_state()
+    speedup = devices.bf16_speedup()
+    assert 0 < speedup < 100
+    assert devices.bf16_speedup() == speedup
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_what_cannot_be_is_refused():
