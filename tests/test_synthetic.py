@@ -16,12 +16,13 @@ from geopose.cli import UserError, run_command
 from geopose.geometry import Pose
 from geopose.rectify import rectify
 from geopose.synthetic import __main__ as command
-from geopose.synthetic.appearance import Season
+from geopose.synthetic.appearance import TEXTURE_TABLE, Season, noise_fields
 from geopose.synthetic.cities import CITIES, deal
 from geopose.synthetic.dataset import Options, is_finished, make_dataset, plan_places, plan_views, tiles_per_city
 from geopose.synthetic.labels import add_faults
 from geopose.synthetic.layout import plan_place
-from geopose.synthetic.objects import BUILDING
+from geopose.synthetic.objects import BOX, BUILDING, Roof, Seen, Sketch
+from geopose.synthetic.paint import paint_boxes
 from geopose.synthetic.render import (
     Light,
     View,
@@ -33,6 +34,7 @@ from geopose.synthetic.render import (
     whole_scene_view,
 )
 from geopose.synthetic.scene import Scene, build_scene, rotate, stretch_heights, transform_d4
+from geopose.synthetic.structures import flat_building
 
 SEASON = Season(leaf=0.6, dryness=0.3)
 LIGHT = Light((0.6, 0.8), 1.1)
@@ -291,6 +293,48 @@ def test_cars_are_in_the_image_and_not_in_the_label():
     assert np.median(scene.height_m[cars]) == pytest.approx(1.5)
     assert np.median(scene.label_height_m[cars]) == 0.0
     assert (scene.height_m == scene.label_height_m)[~cars].mean() > 0.999
+
+
+def paint_solids(sketch: Sketch) -> np.ndarray:
+    """Heights float32 [200, 200], cells of 0.4 m, of a sketch's boxes around cell (100, 100) of an empty scene."""
+    boxes = np.array(sketch.solids, BOX)
+    boxes["x"], boxes["y"] = 100 + boxes["x"] / 0.4, 100 + boxes["y"] / 0.4
+    scene = bare_scene(np.zeros((200, 200), np.float32))
+    paint_boxes(
+        boxes, TEXTURE_TABLE, noise_fields(), 0.4, scene.height_m, scene.label_height_m, scene.albedo, scene.material,
+        scene.building,
+    )  # fmt: skip
+    return scene.height_m
+
+
+@pytest.mark.parametrize(("taper", "cut_m", "area_m2"), [(0, 0, 1200), (0.5, 0, 900), (0, 8, 1072), (0.4, 6, None)])
+@pytest.mark.parametrize("axis", [(1.0, 0.0), (0.6, 0.8)])
+def test_wedges_and_cut_corners_have_their_area_and_a_closed_parapet(taper, cut_m, area_m2, axis):
+    sketch = Sketch(np.eye(2), 100.0)
+    sketch.site(0, 0)
+    sketch.solid(0, 0, 20.0, 15.0, 12.0, (150, 150, 150), Roof.PARAPET, 1.0, axis=axis, taper=taper, cut_m=cut_m)
+    height_m = paint_solids(sketch)
+    if area_m2:
+        assert (height_m > 0).sum() * 0.16 == pytest.approx(area_m2, rel=0.02)
+    roof = height_m == 12.0
+    around = cv2.dilate(roof.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    assert roof.sum() > 1000
+    assert (height_m[around & ~roof] == 13.0).all()
+
+
+def test_what_stands_on_a_roof_stays_within_its_outline():
+    shapes = 0
+    for seed in range(40):
+        sketch = Sketch(np.eye(2), 100.0)
+        sketch.site(0, 0)
+        flat_building(sketch, np.random.default_rng(seed), CITIES["ATL"], 0.0, 0.0, 22.0, 18.0, 15.0, Seen.BOTH)
+        base = np.array(sketch.solids[:1], BOX)
+        shapes += bool(base["taper"][0] or base["cut_m"][0])
+        everything = paint_solids(sketch)
+        sketch.solids = sketch.solids[:1]
+        outside = cv2.dilate((paint_solids(sketch) > 0).astype(np.uint8), np.ones((3, 3), np.uint8)) == 0
+        assert (everything[outside] > 0).mean() == 0, seed
+    assert shapes > 8
 
 
 def test_districts_are_dealt_by_their_weights():

@@ -235,31 +235,63 @@ def _container_yard(sketch: Sketch, rng, half_u: float, half_v: float) -> None:
 
 
 def downtown(sketch: Sketch, rng, city: City, block: Block) -> None:
-    """A block shared by towers, mid-rise, parking decks and lots on paved ground."""
-    base(sketch, rng, block, vary(rng, pick(rng, cities.PAVING + cities.BRICK[:1]), 0.06), Texture.TILES, Material.HARD)
-    part_m = rng.uniform(38, 75)
+    """A block shared by towers, mid-rise, parking decks and lots on paved ground, or one hall as large as the block."""
+    ground = vary(rng, pick(rng, cities.PAVING + cities.BRICK + cities.ASPHALT), 0.08)
+    base(sketch, rng, block, ground, pick(rng, [Texture.TILES, Texture.CONCRETE, Texture.ASPHALT]), Material.HARD)
+    part_m = rng.uniform(38, 75) if rng.random() < 0.85 else 200.0
     parts_u, parts_v = max(1, round(block.width / part_m)), max(1, round(block.depth / part_m))
     half_u, half_v = block.width / parts_u / 2 - 1.5, block.depth / parts_v / 2 - 1.5
     tall = rng.random() < 0.5
     for i in range(parts_u):
         for j in range(parts_v):
-            sketch.site(block.x - block.width / 2 + (2 * i + 1) * (half_u + 1.5),
-                        block.y - block.depth / 2 + (2 * j + 1) * (half_v + 1.5))  # fmt: skip
-            kind = rng.random()
-            fit_u, fit_v = half_u * rng.uniform(0.75, 1.0), half_v * rng.uniform(0.75, 1.0)
-            if kind < (0.45 if tall else 0.2):
-                top_m = min(195.0, 12.0 + rng.lognormal(np.log(24.0), 0.75) * city.storeys[1])
-                tower(sketch, rng, city, 0, 0, fit_u, fit_v, top_m)
-            elif kind < 0.72:
-                complex_building(sketch, rng, city, 0, 0, half_u, half_v, rng.uniform(6, 26),
-                                 object_seen(rng, block.change))  # fmt: skip
-            elif kind < 0.82:
-                parking_structure(sketch, rng, 0, 0, fit_u, fit_v, rng.uniform(9, 22))
-            elif kind < 0.93:
-                car_park(sketch, rng, city, 0, 0, half_u, half_v, rng.uniform(0.2, 0.9))
-            else:
-                _plaza_site(sketch, rng, city, half_u, half_v)
+            middle = (block.x - block.width / 2 + (2 * i + 1) * (half_u + 1.5),
+                      block.y - block.depth / 2 + (2 * j + 1) * (half_v + 1.5))  # fmt: skip
+            sketch.site(*middle)
+            _yard(sketch, rng, city, half_u, half_v, ground)
+            fit_u, fit_v = half_u, half_v
+            if rng.random() < 0.25:  # a building that does not follow the streets
+                sketch.site(*middle, *_turn(rng))
+                fit_u, fit_v = 0.72 * half_u, 0.72 * half_v
+            _downtown_part(sketch, rng, city, fit_u, fit_v, tall, block.change)
+            sketch.site(*middle)
             _street_trees(sketch, rng, city, half_u, half_v)
+
+
+def _turn(rng) -> tuple[float, float]:
+    """A unit vector of any direction."""
+    angle = rng.uniform(0.0, 2.0 * np.pi)
+    return float(np.cos(angle)), float(np.sin(angle))
+
+
+def _downtown_part(sketch: Sketch, rng, city: City, half_u: float, half_v: float, tall: bool, change: float) -> None:
+    """What stands on one part of a block, on the current site."""
+    kind = rng.random()
+    fit_u, fit_v = half_u * rng.uniform(0.75, 1.0), half_v * rng.uniform(0.75, 1.0)
+    if kind < (0.45 if tall else 0.2):
+        top_m = min(195.0, 12.0 + rng.lognormal(np.log(24.0), 0.75) * city.storeys[1])
+        tower(sketch, rng, city, 0, 0, fit_u, fit_v, top_m)
+    elif kind < 0.72:
+        complex_building(sketch, rng, city, 0, 0, half_u, half_v, rng.uniform(6, 26), object_seen(rng, change))
+    elif kind < 0.85:
+        parking_structure(sketch, rng, 0, 0, fit_u, fit_v, rng.uniform(9, 22))
+    elif kind < 0.93:
+        car_park(sketch, rng, city, 0, 0, half_u, half_v, rng.uniform(0.2, 0.9))
+    else:
+        _plaza_site(sketch, rng, city, half_u, half_v)
+
+
+def _yard(sketch: Sketch, rng, city: City, half_u: float, half_v: float, ground: tuple) -> None:
+    """Paving of other kinds, drives and planted strips around what stands on a part of a block."""
+    for _ in range(rng.integers(1, 6)):
+        pu, pv = rng.uniform(-1, 1) * half_u, rng.uniform(-1, 1) * half_v
+        size_u, size_v = rng.uniform(1.5, 0.5 * half_u), rng.uniform(1.5, 0.5 * half_v)
+        if rng.random() < 0.35:
+            sketch.paint(pu, pv, size_u, size_v, lawn(rng, city), Texture.LAWN, Material.LAWN)
+            tree_clump(sketch, rng, city, pu, pv, size_u, size_v, rng.poisson(size_u * size_v / 40 * city.tree_density))
+        else:
+            other = pick(rng, [ground, *cities.PAVING, *cities.BRICK, *cities.ASPHALT])
+            texture = pick(rng, [Texture.TILES, Texture.CONCRETE, Texture.ASPHALT])
+            sketch.paint(pu, pv, size_u, size_v, vary(rng, other, 0.08), texture)
 
 
 def _street_trees(sketch: Sketch, rng, city: City, half_u: float, half_v: float) -> None:
@@ -272,7 +304,7 @@ def _street_trees(sketch: Sketch, rng, city: City, half_u: float, half_v: float)
 
 def _plaza_site(sketch: Sketch, rng, city: City, half_u: float, half_v: float) -> None:
     """Bright or brick paving with rings, beds and a few trees: ground that looks like a roof."""
-    paving = vary(rng, pick(rng, cities.PAVING + cities.BRICK + cities.FLAT_BRIGHT[2:4]), 0.06)
+    paving = vary(rng, pick(rng, cities.PAVING + cities.BRICK), 0.06)
     sketch.paint(0, 0, half_u, half_v, paving, Texture.TILES)
     size = min(half_u, half_v)
     for ring in np.linspace(0.85, 0.2, rng.integers(2, 6)):
@@ -368,7 +400,7 @@ def field(sketch: Sketch, rng, city: City, block: Block) -> None:
     elif kind < 0.85:
         base(sketch, rng, block, soil(rng, city), Texture.SOIL, Material.SOIL)
     else:
-        base(sketch, rng, block, vary(rng, pick(rng, cities.PAVING + cities.FLAT_BRIGHT[2:4]), 0.06), Texture.GRAVEL,
+        base(sketch, rng, block, vary(rng, pick(rng, cities.PAVING), 0.06), Texture.GRAVEL,
              Material.HARD)  # fmt: skip
     sketch.site(block.x, block.y)
     blotches(sketch, rng, city, 0, 0, block.width / 2, block.depth / 2, 14)

@@ -11,6 +11,7 @@ SHINGLE_GREY = [(128, 126, 126), (146, 144, 144), (118, 120, 124), (158, 154, 15
 SHINGLE_PALE = [(186, 184, 182), (208, 208, 208), (196, 188, 178), (222, 222, 224)]
 TILE_RED = [(168, 116, 94), (182, 132, 108), (154, 102, 84), (190, 146, 122)]
 FLAT_BRIGHT = [(255, 255, 255), (242, 244, 246), (228, 230, 232), (236, 232, 224), (250, 250, 248)]
+FLAT_PALE = [(214, 214, 212), (226, 226, 226), (206, 204, 200), (220, 216, 208)]
 FLAT_GREY = [(150, 150, 150), (172, 172, 172), (132, 130, 128), (190, 188, 184), (118, 118, 120), (204, 202, 200)]
 FLAT_DARK = [(86, 84, 82), (70, 68, 66), (98, 88, 78), (106, 100, 94), (60, 60, 64), (92, 76, 66)]
 METAL = [(190, 194, 198), (168, 172, 176), (214, 216, 218), (150, 156, 160), (140, 150, 160), (178, 168, 150)]
@@ -72,7 +73,7 @@ CITIES = {
             name="ARG",
             districts={"dense_suburb": 4, "suburb": 2, "commercial": 2, "industrial": 2.5, "rural": 1.5, "midtown": 1},
             house_roofs=[FLAT_GREY, FLAT_DARK, TILE_RED, SHINGLE_PALE, METAL],
-            flat_roofs=[FLAT_GREY, FLAT_GREY, FLAT_DARK, FLAT_BRIGHT],
+            flat_roofs=[FLAT_GREY, FLAT_GREY, FLAT_DARK, FLAT_BRIGHT, FLAT_PALE],
             lawns=[(101, 98, 83), (113, 105, 89), (93, 94, 76)],
             soils=[(150, 134, 116), (164, 148, 128), (136, 120, 102)],
             water=(44, 48, 46),
@@ -99,7 +100,7 @@ CITIES = {
                 "industrial": 1,
             },
             house_roofs=[SHINGLE_DARK, SHINGLE_BROWN, SHINGLE_GREY],
-            flat_roofs=[FLAT_BRIGHT, FLAT_GREY, FLAT_GREY, FLAT_DARK],
+            flat_roofs=[FLAT_BRIGHT, FLAT_PALE, FLAT_GREY, FLAT_GREY, FLAT_DARK],
             lawns=[(97, 99, 81), (107, 104, 86), (89, 95, 75)],
             soils=[(150, 124, 106), (160, 136, 118), (134, 110, 96)],
             water=(40, 46, 42),
@@ -117,9 +118,17 @@ CITIES = {
         ),
         City(
             name="JAX",
-            districts={"suburb": 5, "dense_suburb": 2, "commercial": 2, "industrial": 1, "downtown": 1.2, "rural": 0.8},
+            districts={
+                "suburb": 4.5,
+                "dense_suburb": 2,
+                "commercial": 2,
+                "industrial": 1,
+                "midtown": 0.8,
+                "downtown": 1.6,
+                "rural": 0.8,
+            },
             house_roofs=[SHINGLE_DARK, SHINGLE_BROWN, SHINGLE_GREY, SHINGLE_GREY, SHINGLE_PALE],
-            flat_roofs=[FLAT_BRIGHT, FLAT_BRIGHT, FLAT_GREY, FLAT_DARK],
+            flat_roofs=[FLAT_BRIGHT, FLAT_BRIGHT, FLAT_PALE, FLAT_GREY, FLAT_DARK],
             lawns=[(97, 96, 82), (109, 101, 89), (88, 93, 76), (115, 106, 94)],
             soils=[(136, 118, 104), (150, 134, 118), (122, 104, 92)],
             water=(20, 28, 34),
@@ -146,7 +155,7 @@ CITIES = {
                 "rural": 1.2,
             },
             house_roofs=[SHINGLE_GREY, SHINGLE_DARK, SHINGLE_BROWN, SHINGLE_GREY],
-            flat_roofs=[FLAT_BRIGHT, FLAT_GREY, FLAT_GREY],
+            flat_roofs=[FLAT_BRIGHT, FLAT_PALE, FLAT_GREY, FLAT_GREY],
             lawns=[(109, 104, 88), (121, 111, 98), (100, 99, 81)],
             soils=[(144, 128, 108), (128, 112, 96), (160, 142, 122)],
             water=(50, 52, 48),

@@ -38,7 +38,7 @@ GSD_M = (0.31, 0.59)
 NADIR_GSD_M = {"ARG": 0.31, "ATL": 0.46, "JAX": 0.31, "OMA": 0.31}
 GSD_SPREAD = 0.01  # of its logarithm, from altitude and resampling; assumed
 ARGUMENTS_FILE = "synthetic.json"
-GENERATOR = 4  # raised when the same arguments would give other files
+GENERATOR = 5  # raised when the same arguments would give other files
 
 
 @dataclass(frozen=True)

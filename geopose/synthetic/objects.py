@@ -44,6 +44,8 @@ BOX = np.dtype(
         ("half_v", "f4"),
         ("top_m", "f4"),
         ("rise_m", "f4"),
+        ("taper", "f4"),
+        ("cut_m", "f4"),
         ("red", "f4"),
         ("green", "f4"),
         ("blue", "f4"),
@@ -147,10 +149,17 @@ class Sketch:
         seen=Seen.BOTH,
         material=Material.ROOF,
         axis=(1.0, 0.0),
+        taper=0.0,
+        cut_m=0.0,
     ) -> None:
-        """A box from the ground to top_m (eaves), its roof rising by rise_m above; axis turns it on its site."""
+        """A box from the ground to top_m (eaves), its roof rising by rise_m above; axis turns it on its site.
+
+        taper: share of its width lost towards the far end of u; cut_m: length of each leg of the corners cut off.
+        """
         self.solids.append(
-            self._box(u, v, half_u, half_v, top_m, rise_m, colour, roof, texture, material, building, seen, axis)
+            self._box(
+                u, v, half_u, half_v, top_m, rise_m, colour, roof, texture, material, building, seen, axis, taper, cut_m
+            )
         )
 
     def tree(self, u, v, radius_m, height_m, colour, lumps=0.3, pointed=0.0, deciduous=False, seen=Seen.BOTH) -> None:
@@ -158,6 +167,10 @@ class Sketch:
         material = Material.DECIDUOUS if deciduous else Material.EVERGREEN
         self.trees.append((u, v, radius_m, height_m, *colour, lumps, pointed, material, seen, len(self.sites) - 1))
 
-    def _box(self, u, v, half_u, half_v, top_m, rise_m, colour, roof, texture, material, building, seen, axis=(1, 0)):
+    def _box(
+        self, u, v, half_u, half_v, top_m, rise_m, colour, roof, texture, material, building, seen,
+        axis=(1, 0), taper=0.0, cut_m=0.0,
+    ):  # fmt: skip
         site = len(self.sites) - 1
-        return (u, v, *axis, half_u, half_v, top_m, rise_m, *colour, roof, texture, material, building, seen, site)
+        shape = (half_u, half_v, top_m, rise_m, taper, cut_m)
+        return (u, v, *axis, *shape, *colour, roof, texture, material, building, seen, site)

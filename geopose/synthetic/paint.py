@@ -21,7 +21,15 @@ def _clip_u8(value):
 
 
 @numba.njit(cache=True, fastmath=True)
-def _roof_rise_m(roof, rise_m, u, v, half_u, half_v):
+def _edge_m(u, v, half_u, half_v, taper, cut_m):
+    """Distance from (u, v) metres to the outline of a box that narrows along u and has its corners cut; < 0 outside."""
+    half_v *= 1.0 - 0.5 * taper * (1.0 + u / half_u)
+    to_u, to_v = half_u - abs(u), half_v - abs(v)
+    return min(to_u, to_v, (to_u + to_v - cut_m) * 0.7071)
+
+
+@numba.njit(cache=True, fastmath=True)
+def _roof_rise_m(roof, rise_m, u, v, half_u, half_v, edge_m):
     """Height of the roof above its eaves at (u, v) metres from the box's middle; the ridge runs along u."""
     if roof == GABLE:
         return rise_m * (1.0 - abs(v) / half_v)
@@ -30,8 +38,7 @@ def _roof_rise_m(roof, rise_m, u, v, half_u, half_v):
     if roof == SHED:
         return rise_m * (v + half_v) / (2.0 * half_v)
     if roof == PARAPET:
-        edge = min(half_v - abs(v), half_u - abs(u))
-        return rise_m if edge < PARAPET_WIDTH_M else 0.0
+        return rise_m if edge_m < PARAPET_WIDTH_M else 0.0
     if roof == DOME:
         r2 = (u / half_u) ** 2 + (v / half_v) ** 2
         return rise_m * (1.0 - r2)
@@ -66,14 +73,15 @@ def paint_boxes(boxes, textures, noise, gsd_m, height_m, label_height_m, albedo,
             for x in range(x0, x1 + 1):
                 off_x, off_y = (x - box.x) * gsd_m, (y - box.y) * gsd_m
                 u, v = off_x * ux + off_y * uy, off_y * ux - off_x * uy
-                if abs(u) > half_u or abs(v) > half_v:
+                edge_m = _edge_m(u, v, half_u, half_v, box.taper, box.cut_m)
+                if edge_m < 0.0:
                     continue
                 if is_round:
                     ragged = 0.35 * noise[1, y & WRAP, x & WRAP] if is_natural else 0.0
                     if (u / half_u) ** 2 + (v / half_v) ** 2 > 1.0 - ragged:
                         continue
                 if not is_paint:
-                    top = box.top_m + _roof_rise_m(roof, box.rise_m, u, v, half_u, half_v)
+                    top = box.top_m + _roof_rise_m(roof, box.rise_m, u, v, half_u, half_v, edge_m)
                     if seen != IMAGE_ONLY and top > label_height_m[y, x]:
                         label_height_m[y, x] = top
                     if seen == LABEL_ONLY or top <= height_m[y, x]:

@@ -120,14 +120,30 @@ def roof_clutter(sketch: Sketch, rng, u, v, half_u, half_v, top_m, number: int, 
         sketch.solid(u + pu * 0.4, v + pv, half_u * 0.35, 0.5, top_m + 0.9, (170, 170, 172), building=number, seen=seen)
 
 
+def outline(rng, half_u: float, half_v: float) -> tuple[float, float]:
+    """Taper and cut_m of a larger building: most are rectangles, some wedges, some have their corners cut."""
+    if min(half_u, half_v) < 7.0:
+        return 0.0, 0.0
+    kind = rng.random()
+    if kind < 0.18:
+        return rng.uniform(0.1, 0.6), 0.0
+    if kind < 0.36:
+        return 0.0, rng.uniform(0.15, 0.6) * min(half_u, half_v)
+    return 0.0, 0.0
+
+
 def flat_building(sketch: Sketch, rng, city: City, u, v, half_u, half_v, top_m, seen: Seen, number: int = 0) -> int:
     """A flat-roofed block with parapet, roof sections of different age and clutter; returns its building id."""
     colour = vary(rng, pick(rng, pick(rng, city.flat_roofs)), 0.06)
     texture = pick(rng, [Texture.MEMBRANE, Texture.MEMBRANE, Texture.GRAVEL, Texture.CONCRETE])
     if not number:
         number = office_walls(sketch, rng)
-    sketch.solid(u, v, half_u, half_v, top_m, colour, Roof.PARAPET, rng.uniform(0.4, 1.2), texture, number, seen)
-    if rng.random() < 0.4 and half_u > 10:
+    taper, cut_m = outline(rng, half_u, half_v)
+    sketch.solid(u, v, half_u, half_v, top_m, colour, Roof.PARAPET, rng.uniform(0.4, 1.2), texture, number, seen,
+                 taper=taper, cut_m=cut_m)  # fmt: skip
+    if taper or cut_m:  # what stands on the roof keeps to the rectangle within
+        half_u, half_v = (0.8 * half_u, 0.8 * half_v) if cut_m else (half_u, half_v * (1.0 - taper))
+    elif rng.random() < 0.4 and half_u > 10:
         part = rng.uniform(0.2, 0.6)
         other = vary(rng, pick(rng, pick(rng, city.flat_roofs)), 0.06)
         sketch.mark(u + half_u * (1 - part) * rng.choice([-1, 1]), v, half_u * part - 0.6, half_v - 0.6, other,
@@ -154,6 +170,14 @@ def complex_building(sketch: Sketch, rng, city: City, u, v, half_u, half_v, top_
     """Halls and wings of unlike height, age and direction grown together, as city blocks are."""
     number = office_walls(sketch, rng)
     main_u, main_v = half_u * rng.uniform(0.6, 0.95), half_v * rng.uniform(0.6, 0.95)
+    if rng.random() < 0.4:  # a long wing that leaves the hall at an angle, as high as it
+        main_u, main_v = 0.7 * main_u, 0.7 * main_v
+        slant = rng.choice([-1.0, 1.0]) * rng.uniform(0.3, 1.2)
+        long_u, long_v = np.hypot(half_u, half_v) * rng.uniform(0.5, 0.75), min(half_u, half_v) * rng.uniform(0.2, 0.4)
+        colour = vary(rng, pick(rng, pick(rng, city.flat_roofs)), 0.06)
+        sketch.solid(u, v, long_u, long_v, top_m * rng.uniform(0.8, 1.0), colour, Roof.PARAPET, 0.8,
+                     pick(rng, [Texture.MEMBRANE, Texture.GRAVEL, Texture.CONCRETE]), number, seen,
+                     axis=(float(np.cos(slant)), float(np.sin(slant))))  # fmt: skip
     flat_building(sketch, rng, city, u, v, main_u, main_v, top_m, seen, number)
     askew = rng.uniform(-0.6, 0.6) if rng.random() < 0.3 else 0.0
     axis = np.array([1.0, askew]) / np.hypot(1.0, askew)
@@ -179,26 +203,32 @@ def tower(sketch: Sketch, rng, city: City, u, v, half_u, half_v, top_m: float) -
     colour = vary(rng, pick(rng, pick(rng, city.flat_roofs)), 0.06)
     level = top_m * (rng.uniform(0.6, 0.85) if rng.random() < 0.4 else 1.0)
     disc = rng.random() < 0.08
+    taper, cut_m = outline(rng, half_u, half_v)
     sketch.solid(u, v, half_u, half_v, level, colour, Roof.DISC if disc else Roof.PARAPET, 1.4,
-                 Texture.MEMBRANE, number)  # fmt: skip
+                 Texture.MEMBRANE, number, taper=taper, cut_m=cut_m)  # fmt: skip
+    half_u, half_v = (0.8 * half_u, 0.8 * half_v) if cut_m else (half_u, half_v * (1.0 - taper))
     roof_clutter(sketch, rng, u, v, half_u * 0.8, half_v * 0.8, level, number, Seen.BOTH, 1.2)
     if level < top_m:
-        half_u, half_v = half_u * 0.65, half_v * 0.65
+        u, v = u + rng.uniform(-0.3, 0.3) * half_u, v + rng.uniform(-0.3, 0.3) * half_v
+        half_u, half_v = half_u * rng.uniform(0.4, 0.68), half_v * rng.uniform(0.4, 0.68)
         sketch.solid(u, v, half_u, half_v, top_m, vary(rng, colour, 0.08), Roof.PARAPET, 1.2, Texture.MEMBRANE, number)
-    sketch.solid(u, v, half_u * 0.45, half_v * 0.4, top_m + 4.5, vary(rng, (150, 148, 144), 0.12), Roof.PARAPET, 0.8,
-                 Texture.SLATS, number)  # fmt: skip
+    plant_u, plant_v = half_u * rng.uniform(0.2, 0.5), half_v * rng.uniform(0.2, 0.5)
+    sketch.solid(u + rng.uniform(-1, 1) * (half_u - plant_u), v + rng.uniform(-1, 1) * (half_v - plant_v), plant_u,
+                 plant_v, top_m + rng.uniform(2.5, 5.0), vary(rng, (150, 148, 144), 0.2), Roof.PARAPET, 0.8,
+                 pick(rng, [Texture.SLATS, Texture.MEMBRANE, Texture.METAL]), number)  # fmt: skip
 
 
 def parking_structure(sketch: Sketch, rng, u, v, half_u, half_v, top_m: float) -> None:
     """An open parking deck: concrete top that looks like a car park, with parapet, bays, cars and a ramp house."""
-    concrete = vary(rng, pick(rng, cities.PAVING), 0.06)
+    concrete = vary(rng, pick(rng, cities.PAVING + cities.FLAT_PALE), 0.08)
     number = sketch.building(vary(rng, (176, 172, 164), 0.06), 3.0, 8.0, 1.0, 0.5, 40.0)
+    fill = rng.uniform(0.0, 0.6)
     sketch.solid(u, v, half_u, half_v, top_m, concrete, Roof.PARAPET, 1.0, Texture.CONCRETE, number)
-    for row in np.arange(-half_v + 3.5, half_v - 3.0, 17.0):
+    for row in np.arange(-half_v + 3.5, half_v - 3.0, 8.5):
         for bay in np.arange(-half_u + 3.0, half_u - 3.0, 2.7):
             sketch.mark(u + bay, v + row, 0.21, 2.4, (205, 205, 200), material=Material.ROOF)
-            if rng.random() < 0.25:
-                colour = vary(rng, pick(rng, cities.CARS), 0.06)
+            if rng.random() < fill:
+                colour = vary(rng, pick(rng, cities.CARS_COLOURED if rng.random() < 0.16 else cities.CARS), 0.06)
                 sketch.solid(u + bay + 1.35, v + row, 2.2, 0.95, top_m + 1.5, colour, Roof.FLAT, 0.0, Texture.CAR, 0,
                              Seen.IMAGE_ONLY, Material.CAR, (0.0, 1.0))  # fmt: skip
     sketch.solid(u + half_u - 4, v - half_v + 4, 2.5, 2.5, top_m + 3.2, (150, 148, 144), building=number)
