@@ -71,8 +71,10 @@ def tower_scene(height_m: float = 20.0, size: int = 200) -> tuple[Scene, np.ndar
 
 @pytest.fixture(scope="module")
 def city_scene() -> Scene:
-    """A place with houses, trees, roads and larger buildings."""
-    return build_scene(plan_place(CITIES["ATL"], "midtown", 360, 0.4, 0.0, np.random.default_rng(4)))
+    """A place with houses, trees, roads and larger buildings, none so tall that it leans out of a tile's margin."""
+    scene = build_scene(plan_place(CITIES["ATL"], "midtown", 360, 0.4, 0.0, np.random.default_rng(9)))
+    assert 25 < scene.height_m.max() < 35
+    return scene
 
 
 @pytest.fixture(scope="module")
