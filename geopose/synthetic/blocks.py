@@ -235,7 +235,7 @@ def _container_yard(sketch: Sketch, rng, half_u: float, half_v: float) -> None:
 
 
 def downtown(sketch: Sketch, rng, city: City, block: Block) -> None:
-    """A block shared by towers, mid-rise, parking decks and lots on paved ground, or one hall as large as the block."""
+    """A block shared by towers, mid-rise, parking decks and lots on paved ground, or filled by one of them."""
     ground = vary(rng, pick(rng, cities.PAVING + cities.BRICK + cities.ASPHALT), 0.08)
     base(sketch, rng, block, ground, pick(rng, [Texture.TILES, Texture.CONCRETE, Texture.ASPHALT]), Material.HARD)
     part_m = rng.uniform(38, 75) if rng.random() < 0.85 else 200.0
