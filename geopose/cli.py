@@ -53,7 +53,9 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
     try:
         status = main()
     except UserError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        # A loader's worker wraps its traceback around an error.
+        message = str(error).rsplit(f"{UserError.__module__}.{UserError.__name__}: ", 1)[-1]
+        print(f"error: {one_line(message)}", file=sys.stderr)
         raise SystemExit(2) from None
     except OSError as error:
         if error.errno not in UNWRITABLE:

@@ -6,11 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from geopose.compare import list_jobs, read_plan
 from geopose.config import load_config
 from geopose.losses import PoseLoss
 from geopose.models.model import count_parameters, create_model
+from geopose.models.zoom import input_zoom
+from geopose.synthetic.dataset import GSD_M, Options
 
-CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
+ROOT = Path(__file__).parent.parent
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+LISTS = sorted((ROOT / "configs").glob("*/*.yaml"))
 
 
 def shrunken(path):
@@ -55,3 +60,13 @@ def test_a_config_states_its_command_hardware_hours_and_size(path):
     with torch.device("meta"):
         model = create_model(load_config(path).model, load_weights=False)
     assert stated == pytest.approx(count_parameters(model) / 1e6, abs=0.06)
+
+
+@pytest.mark.parametrize("path", LISTS, ids=lambda p: p.parent.name)
+def test_the_variants_of_a_list_take_crops_that_the_default_tiles_hold(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    jobs = list_jobs(read_plan(path), ["data.root=data"], Path("runs"), "fold0")
+    assert jobs
+    for job in jobs:
+        config = load_config(job.config, job.overrides)
+        assert config.augment.crop_px / input_zoom(config.model, GSD_M[0]) <= Options().size, job.variant

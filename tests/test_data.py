@@ -7,7 +7,7 @@ from helpers import write_competition
 from torch.utils.data import DataLoader
 
 from geopose import io
-from geopose.cli import UserError
+from geopose.cli import UserError, run_command
 from geopose.config import AugmentConfig, ModelConfig, load_config
 from geopose.data import (
     CropDataset,
@@ -124,6 +124,16 @@ def test_windows_are_square_inside_and_of_the_jittered_size():
 def test_a_crop_larger_than_the_tile_is_refused(table):
     with pytest.raises(UserError, match=r"24x32 is smaller than a crop of 64 px; lower augment.crop_px"):
         CropDataset(table, AugmentConfig(crop_px=64), ModelConfig(), seed=1)[0]
+
+
+def test_a_users_mistake_found_by_a_loaders_worker_is_one_line(table, capsys):
+    dataset = CropDataset(table, AugmentConfig(crop_px=64), ModelConfig(), seed=1)
+    with pytest.raises(SystemExit) as exit_info:
+        run_command(lambda: next(iter(DataLoader(dataset, num_workers=1))))
+    assert exit_info.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {table.rgb[0].rsplit('/', 1)[0]}")
+    assert error.endswith("24x32 is smaller than a crop of 64 px; lower augment.crop_px\n") and error.count("\n") == 1
 
 
 def test_crops_keep_the_laws(crops):
