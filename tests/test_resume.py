@@ -127,7 +127,11 @@ def test_a_killed_process_goes_on(tiny_data, tmp_path, whole):
         _, told = process.communicate()
         return process.returncode, told
 
-    status, told = strike(signal.SIGINT, 0)
+    for _ in range(4):  # on a busy machine so short a training may be over before the blow falls
+        status, told = strike(signal.SIGINT, 0)
+        if status:
+            break
+        shutil.rmtree(run_dir)
     assert status == 130, told
     assert "run the same command to go on" in told and "Traceback" not in told
     for _ in range(2):
