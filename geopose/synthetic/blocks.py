@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from geopose import geometry
 from geopose.synthetic import cities
 from geopose.synthetic.appearance import Material, Texture
 from geopose.synthetic.cities import City, pick, vary
@@ -250,17 +251,11 @@ def downtown(sketch: Sketch, rng, city: City, block: Block) -> None:
             _yard(sketch, rng, city, half_u, half_v, ground)
             fit_u, fit_v = half_u, half_v
             if rng.random() < 0.25:  # a building that does not follow the streets
-                sketch.site(*middle, *_turn(rng))
+                sketch.site(*middle, *geometry.rotation_matrix(rng.uniform(0.0, geometry.TWO_PI))[0])
                 fit_u, fit_v = 0.72 * half_u, 0.72 * half_v
             _downtown_part(sketch, rng, city, fit_u, fit_v, tall, block.change)
             sketch.site(*middle)
             _street_trees(sketch, rng, city, half_u, half_v)
-
-
-def _turn(rng) -> tuple[float, float]:
-    """A unit vector of any direction."""
-    angle = rng.uniform(0.0, 2.0 * np.pi)
-    return float(np.cos(angle)), float(np.sin(angle))
 
 
 def _downtown_part(sketch: Sketch, rng, city: City, half_u: float, half_v: float, tall: bool, change: float) -> None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from geopose import geometry
 from geopose.synthetic import cities
 from geopose.synthetic.appearance import Material, Texture
 from geopose.synthetic.cities import City, pick, vary
@@ -80,9 +81,14 @@ def shed(sketch: Sketch, rng, u: float, v: float, seen: Seen = Seen.BOTH) -> Non
     sketch.solid(u, v, half_u, half_v, 2.2, colour, Roof.GABLE, 0.7, Texture.METAL, number, seen)
 
 
+def car_colour(rng) -> tuple:
+    """Paint of a car: mostly white, grey or black."""
+    return vary(rng, pick(rng, cities.CARS_COLOURED if rng.random() < 0.16 else cities.CARS), 0.06)
+
+
 def car(sketch: Sketch, rng, u: float, v: float, axis=(1.0, 0.0), truck: bool = False) -> None:
     """A parked car: in the image only, for the lidar flew on another day."""
-    colour = vary(rng, pick(rng, cities.CARS_COLOURED if rng.random() < 0.16 else cities.CARS), 0.06)
+    colour = car_colour(rng)
     half_u, half_v, top_m = (rng.uniform(2.1, 2.5), 0.95, 1.5)
     texture = Texture.CAR
     if truck:
@@ -132,6 +138,11 @@ def outline(rng, half_u: float, half_v: float) -> tuple[float, float]:
     return 0.0, 0.0
 
 
+def within(half_u: float, half_v: float, taper: float, cut_m: float) -> tuple[float, float]:
+    """Half sizes of a rectangle inside such an outline, to which what stands on the roof keeps."""
+    return (0.8 * half_u, 0.8 * half_v) if cut_m else (half_u, half_v * (1.0 - taper))
+
+
 def flat_building(sketch: Sketch, rng, city: City, u, v, half_u, half_v, top_m, seen: Seen, number: int = 0) -> int:
     """A flat-roofed block with parapet, roof sections of different age and clutter; returns its building id."""
     colour = vary(rng, pick(rng, pick(rng, city.flat_roofs)), 0.06)
@@ -141,8 +152,8 @@ def flat_building(sketch: Sketch, rng, city: City, u, v, half_u, half_v, top_m, 
     taper, cut_m = outline(rng, half_u, half_v)
     sketch.solid(u, v, half_u, half_v, top_m, colour, Roof.PARAPET, rng.uniform(0.4, 1.2), texture, number, seen,
                  taper=taper, cut_m=cut_m)  # fmt: skip
-    if taper or cut_m:  # what stands on the roof keeps to the rectangle within
-        half_u, half_v = (0.8 * half_u, 0.8 * half_v) if cut_m else (half_u, half_v * (1.0 - taper))
+    if taper or cut_m:
+        half_u, half_v = within(half_u, half_v, taper, cut_m)
     elif rng.random() < 0.4 and half_u > 10:
         part = rng.uniform(0.2, 0.6)
         other = vary(rng, pick(rng, pick(rng, city.flat_roofs)), 0.06)
@@ -177,7 +188,7 @@ def complex_building(sketch: Sketch, rng, city: City, u, v, half_u, half_v, top_
         colour = vary(rng, pick(rng, pick(rng, city.flat_roofs)), 0.06)
         sketch.solid(u, v, long_u, long_v, top_m * rng.uniform(0.8, 1.0), colour, Roof.PARAPET, 0.8,
                      pick(rng, [Texture.MEMBRANE, Texture.GRAVEL, Texture.CONCRETE]), number, seen,
-                     axis=(float(np.cos(slant)), float(np.sin(slant))))  # fmt: skip
+                     axis=tuple(geometry.rotation_matrix(slant)[0]))  # fmt: skip
     flat_building(sketch, rng, city, u, v, main_u, main_v, top_m, seen, number)
     askew = rng.uniform(-0.6, 0.6) if rng.random() < 0.3 else 0.0
     axis = np.array([1.0, askew]) / np.hypot(1.0, askew)
@@ -206,7 +217,7 @@ def tower(sketch: Sketch, rng, city: City, u, v, half_u, half_v, top_m: float) -
     taper, cut_m = outline(rng, half_u, half_v)
     sketch.solid(u, v, half_u, half_v, level, colour, Roof.DISC if disc else Roof.PARAPET, 1.4,
                  Texture.MEMBRANE, number, taper=taper, cut_m=cut_m)  # fmt: skip
-    half_u, half_v = (0.8 * half_u, 0.8 * half_v) if cut_m else (half_u, half_v * (1.0 - taper))
+    half_u, half_v = within(half_u, half_v, taper, cut_m)
     roof_clutter(sketch, rng, u, v, half_u * 0.8, half_v * 0.8, level, number, Seen.BOTH, 1.2)
     if level < top_m:
         u, v = u + rng.uniform(-0.3, 0.3) * half_u, v + rng.uniform(-0.3, 0.3) * half_v
@@ -228,7 +239,7 @@ def parking_structure(sketch: Sketch, rng, u, v, half_u, half_v, top_m: float) -
         for bay in np.arange(-half_u + 3.0, half_u - 3.0, 2.7):
             sketch.mark(u + bay, v + row, 0.21, 2.4, (205, 205, 200), material=Material.ROOF)
             if rng.random() < fill:
-                colour = vary(rng, pick(rng, cities.CARS_COLOURED if rng.random() < 0.16 else cities.CARS), 0.06)
+                colour = car_colour(rng)
                 sketch.solid(u + bay + 1.35, v + row, 2.2, 0.95, top_m + 1.5, colour, Roof.FLAT, 0.0, Texture.CAR, 0,
                              Seen.IMAGE_ONLY, Material.CAR, (0.0, 1.0))  # fmt: skip
     sketch.solid(u + half_u - 4, v - half_v + 4, 2.5, 2.5, top_m + 3.2, (150, 148, 144), building=number)
