@@ -13,7 +13,7 @@ from geopose import io
 from geopose.calibration import read_calibration
 from geopose.cli import Parser, UserError, progress, run_command
 from geopose.config import COMBINATIONS, PRECISIONS, TTA, BlendConfig
-from geopose.runs import encode_recipe, fingerprint_checkpoints, finished_runs, newest_run
+from geopose.runs import encode_recipe, fingerprint_checkpoints, finished_runs, newest_run, usual_zooms
 from geopose.store import prefer_prepared
 
 EXAMPLE = "python predict.py --data data/synthetic --runs runs/lite0_synthetic/fold0 --tta d4"
@@ -28,7 +28,9 @@ def main() -> int:
     )
     parser.add_argument("--out", metavar="PATH", help="tarball (submission.tar.gz), or the folder for images (.)")
     parser.add_argument("--tta", default="d4", help=f"views: {', '.join(TTA)}")
-    parser.add_argument("--zooms", nargs="+", type=float, default=[1.0], metavar="Z", help="views at other sizes")
+    parser.add_argument(
+        "--zooms", nargs="+", type=float, default=[], metavar="Z", help="views at these sizes; none: the runs' own"
+    )
     parser.add_argument(
         "--combine", default="mean", help=f"heights of views and checkpoints: {', '.join(COMBINATIONS)}"
     )
@@ -52,19 +54,30 @@ def main() -> int:
     args = parser.parse_args()
     if bool(args.images) == bool(args.data):
         parser.error("give --data DIR or images, one of the two")
+    runs = [Path(run) for run in args.runs] or pick_runs(args.data)
     blend = BlendConfig(
         tta=args.tta,
-        zooms=tuple(args.zooms),
+        zooms=tuple(args.zooms) or usual_zooms(runs),
         combine=args.combine,
         run_weights=tuple(args.run_weights),
         checkpoint_weights=tuple(args.checkpoint_weights),
         average_weights=args.average_weights,
         precision=args.precision,
     )
-    return predict_images(args, blend) if args.images else predict_folder(args, blend)
+    return predict_images(args, runs, blend) if args.images else predict_folder(args, runs, blend)
 
 
-def predict_images(args: Namespace, blend: BlendConfig) -> int:
+def pick_runs(data: str | None) -> list[Path]:
+    """All finished runs on a competition folder; for images the newest run alone."""
+    if data is None:
+        return [newest_run("runs")]
+    runs = finished_runs("runs", data)
+    if not runs:
+        raise UserError(f"no finished run trained on {data} under runs/; run 'make train' or name --runs")
+    return runs
+
+
+def predict_images(args: Namespace, runs: list[Path], blend: BlendConfig) -> int:
     """Heights and pose of each image, and with --rectify its view without lean."""
     if args.gsd is not None and not args.gsd > 0:
         raise UserError(f"--gsd {args.gsd}: give metres per pixel, above 0")
@@ -72,7 +85,6 @@ def predict_images(args: Namespace, blend: BlendConfig) -> int:
         raise UserError("--fill paints what --rectify leaves hidden; give --rectify too")
     if args.tile < 64:
         raise UserError(f"--tile {args.tile}: give 64 px or more; small tiles show too little around them")
-    runs = [Path(run) for run in args.runs] or [newest_run("runs")]
     out = Path(args.out or ".")
     calibration = read_calibration(args.calibration)
 
@@ -93,11 +105,8 @@ def predict_images(args: Namespace, blend: BlendConfig) -> int:
     return 0
 
 
-def predict_folder(args: Namespace, blend: BlendConfig) -> int:
+def predict_folder(args: Namespace, runs: list[Path], blend: BlendConfig) -> int:
     """The test half of a competition folder, into a validated tarball."""
-    runs = [Path(run) for run in args.runs] or finished_runs("runs", args.data)
-    if not runs:
-        raise UserError(f"no finished run trained on {args.data} under runs/; run 'make train' or name --runs")
     table, calibration = io.read_test_table(args.data), read_calibration(args.calibration)
     recipe = {  # all that decides the tarball's bytes, but for the code
         "data": args.data,

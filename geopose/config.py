@@ -37,6 +37,8 @@ class AugmentConfig:
     level: str = "light"  # none | d4 | safe | sensor | light | medium | hard; see geopose/transforms.py
     crop_px: int = 192
     crop_jitter: float = 0.9  # sides drawn from crop_px * [jitter, 1 / jitter] and resized to crop_px: gsd varies too
+    wide_probability: float = 0.0  # of a crop up to wide_factor times as wide, resized to crop_px: more to see, coarser
+    wide_factor: float = 2.0
     stretch_probability: float = 0.0  # of making everything up to stretch_factor times taller or lower
     stretch_factor: float = 1.5
     speckle_probability: float = 0.0  # of replacing speckle_share of the known heights by heights of other pixels
@@ -127,6 +129,13 @@ class TrainConfig:
 
 
 @dataclass
+class PredictConfig:
+    """How predict.py and the demo look at images with this run, unless told otherwise."""
+
+    zooms: list[float] = field(default_factory=lambda: [1.0])  # sizes of views; others than 1 want wide crops
+
+
+@dataclass
 class RunConfig:
     """Where results go."""
 
@@ -145,6 +154,7 @@ class Config:
     loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    predict: PredictConfig = field(default_factory=PredictConfig)
     run: RunConfig = field(default_factory=RunConfig)
 
 

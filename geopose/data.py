@@ -1,4 +1,7 @@
-"""Tiles as batches. Batch keys: image, agl_m, scale_px_per_m, angle_rad, gsd_m, id, city."""
+"""Tiles as batches. Batch keys: image, agl_m, scale_px_per_m, angle_rad, gsd_m, native_gsd_m, id, city.
+
+gsd_m is that of the pixels as they are, native_gsd_m that of the file they were cut from, before any resizing.
+"""
 
 import os
 from collections.abc import Callable
@@ -56,7 +59,7 @@ class CropDataset(Dataset):
         rng = np.random.default_rng([self.seed, visit, position])
         if row.rgb not in self.sizes:
             self.sizes[row.rgb] = io.image_size(row.rgb)
-        window = random_window(rng, self.sizes[row.rgb], self.crops_px[index], self.cfg.crop_jitter, row.rgb)
+        window = random_window(rng, self.sizes[row.rgb], self.crops_px[index], self.cfg, row.rgb)
         seed_transform(self.transform, int(rng.integers(2**31)))
         crop = self.transform(
             image=self.read(io.read_rgb, row.rgb, window),
@@ -110,18 +113,26 @@ def make_sample(row, rgb: np.ndarray, agl_m: np.ndarray | None, pose: Pose) -> d
             "scale_px_per_m": torch.tensor(pose.scale_px_per_m, dtype=torch.float32),
             "angle_rad": torch.tensor(pose.angle_rad, dtype=torch.float32),
         }
-    return sample | {"gsd_m": torch.tensor(pose.gsd_m, dtype=torch.float32), "id": row.id, "city": row.city}
+    gsds_m = {"gsd_m": pose.gsd_m, "native_gsd_m": float(row.gsd_m)}
+    sample |= {key: torch.tensor(gsd_m, dtype=torch.float32) for key, gsd_m in gsds_m.items()}
+    return sample | {"id": row.id, "city": row.city}
 
 
-def random_window(rng: np.random.Generator, size: tuple[int, int], crop_px: float, jitter: float, where: str) -> Window:
+def random_window(
+    rng: np.random.Generator, size: tuple[int, int], crop_px: float, cfg: AugmentConfig, where: str
+) -> Window:
     """A square window at random inside an image of size (height, width).
 
-    Its side is drawn from crop_px * [jitter, 1 / jitter], as far as the image allows. where names the image in errors.
+    Its side is drawn from crop_px * [jitter, 1 / jitter] and, as often as cfg has it, evenly in its logarithm from
+    there to wide_factor times as much, as far as the image allows. where names the image in errors.
     """
     height, width = size
     if min(size) < crop_px:
         raise UserError(f"{where}: {height}x{width} is smaller than a crop of {crop_px:.0f} px; lower augment.crop_px")
-    side = min(round(rng.uniform(crop_px * jitter, crop_px / jitter)), height, width)
+    side_px = rng.uniform(crop_px * cfg.crop_jitter, crop_px / cfg.crop_jitter)
+    if cfg.wide_probability and rng.random() < cfg.wide_probability:
+        side_px *= cfg.wide_factor ** rng.random()
+    side = min(round(side_px), height, width)
     return Window(int(rng.integers(width - side + 1)), int(rng.integers(height - side + 1)), side, side)
 
 

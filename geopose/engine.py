@@ -242,7 +242,7 @@ class PoseRunner(dl.Runner):
             batch["image"] = batch["image"].contiguous(memory_format=torch.channels_last)
         with autocast(self.device, self.precision):
             if self.is_train_loader:  # crops come at the resolution the network works at
-                self.outputs = self.model(batch["image"], batch["gsd_m"], batch["city"])
+                self.outputs = self.model(batch["image"], batch["gsd_m"], batch["city"], batch["native_gsd_m"])
             else:
                 zoom = input_zoom(self.config.model, float(batch["gsd_m"][0]))
                 model = self.evaluated_model()

@@ -60,6 +60,17 @@ def fingerprint_checkpoints(runs: list[str | os.PathLike]) -> dict[str, str]:
     return {str(path): fingerprint_file(path) for run in runs for path in checkpoint_paths(run)}
 
 
+def usual_zooms(runs: list[str | os.PathLike]) -> tuple[float, ...]:
+    """Sizes of views that all of the runs' configs name, ascending; 1 alone where they agree on none.
+
+    Raises UserError for a folder that holds no finished run.
+    """
+    for run in runs:
+        read_manifest(run)
+    common = set.intersection(*(set(run_config(run).predict.zooms) for run in runs))
+    return tuple(sorted(common)) or (1.0,)
+
+
 def encode_recipe(recipe: dict) -> bytes:
     """All that decides some predictions, but for the code, as it stands in a file beside them."""
     return (json.dumps(recipe, indent=2) + "\n").encode()

@@ -48,7 +48,7 @@ def test_a_sample_holds_the_tile(table):
 
 def test_test_tiles_have_no_label(competition):
     sample = TileDataset(io.read_test_table(competition))[0]
-    assert set(sample) == {"image", "gsd_m", "id", "city"}
+    assert set(sample) == {"image", "gsd_m", "native_gsd_m", "id", "city"}
 
 
 def test_a_draw_is_a_pure_function_of_its_number(crops):
@@ -113,12 +113,39 @@ def test_ranks_share_an_epoch_without_overlap():
 
 def test_windows_are_square_inside_and_of_the_jittered_size():
     rng = np.random.default_rng(0)
-    windows = [random_window(rng, (30, 21), 16, 0.8, "tile") for _ in range(500)]
+    cfg = AugmentConfig(crop_jitter=0.8)
+    windows = [random_window(rng, (30, 21), 16, cfg, "tile") for _ in range(500)]
     assert all(w.width == w.height for w in windows)
     assert {w.width for w in windows} == set(range(13, 21))
     assert min(w.col_off for w in windows) == min(w.row_off for w in windows) == 0
     assert max(w.col_off + w.width for w in windows) == 21
     assert max(w.row_off + w.height for w in windows) == 30
+
+
+def test_wide_windows_reach_as_far_as_the_factor_and_the_image_allow():
+    rng = np.random.default_rng(0)
+    cfg = AugmentConfig(crop_jitter=1.0, wide_probability=0.4, wide_factor=3.0)
+    sides = np.array([random_window(rng, (50, 40), 16, cfg, "tile").width for _ in range(2000)])
+    assert sides.min() == 16 and sides.max() == 40
+    assert (sides == 16).mean() == pytest.approx(0.6, abs=0.05)
+    # Evenly in the logarithm from 16 to 48 px, what exceeds the image cut to it.
+    wide = sides[sides > 16]
+    assert (wide < 16 * np.sqrt(3)).mean() == pytest.approx(0.5, abs=0.05)
+    assert (wide == 40).mean() == pytest.approx(np.log(48 / 40) / np.log(3), abs=0.05)
+
+
+def test_a_wide_crop_is_coarser_and_knows_its_files_gsd(table):
+    cfg = AugmentConfig(level="none", crop_px=12, crop_jitter=1.0, wide_probability=1.0)
+    crops = CropDataset(table, cfg, ModelConfig(), seed=1)
+    samples = [crops[draw] for draw in range(len(crops))]
+    assert all(sample["image"].shape == (3, 12, 12) for sample in samples)
+    assert all(float(sample["native_gsd_m"]) == pytest.approx(0.35) for sample in samples)
+    gsds_m = [float(sample["gsd_m"]) for sample in samples]
+    assert 0.35 - 1e-6 < min(gsds_m) < 0.45 and 0.55 < max(gsds_m) < 0.7 + 1e-6
+    for sample in samples:
+        row = table[table.id == sample["id"]].iloc[0]
+        label = io.read_vflow(row.vflow, row.agl)
+        assert float(sample["scale_px_per_m"] * sample["gsd_m"]) == pytest.approx(label.scale_px_per_m * 0.35, rel=1e-5)
 
 
 def test_a_crop_larger_than_the_tile_is_refused(table):

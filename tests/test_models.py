@@ -134,6 +134,20 @@ def test_the_scale_head_looks_gsd_up_in_a_table():
     torch.testing.assert_close(scale, expected, rtol=1e-4, atol=0)
 
 
+def test_the_scale_head_follows_an_image_that_was_resized():
+    """By the law of zoom: the same pixels from a file of half their gsd have half its scale."""
+    torch.manual_seed(0)
+    model = create_model(ModelConfig(**SMALL, scale_head=True)).eval()
+    image, gsd_m = random_image(1, 3, 64, 64), torch.tensor([0.4])
+    with torch.inference_mode():
+        model.scale_head.table += torch.linspace(-1.0, 1.0, len(model.scale_head.table))
+        native = model(image, gsd_m, CITIES[:1])["scale_px_per_m"]
+        shrunken = model(image, 2 * gsd_m, CITIES[:1], native_gsd_m=gsd_m)
+        torch.testing.assert_close(shrunken["scale_px_per_m"], native / 2)
+        other_file = model(image, 2 * gsd_m, CITIES[:1])["scale_px_per_m"]
+    assert not torch.allclose(other_file, native / 2, rtol=0.05)
+
+
 def test_frozen_encoder_weights_stay_and_the_rest_learns():
     model = create_model(ModelConfig(**SMALL, encoder_frozen=["conv_stem", "bn1", "blocks.0"])).train()
     outputs = model(random_image(2, 3, 64, 64), torch.tensor([0.3, 0.5]), CITIES)

@@ -17,7 +17,8 @@ class ReadsTheAnswer(nn.Module):
         self.cfg = ModelConfig(**cfg)
         self.seen = []
 
-    def forward(self, image, gsd_m, city):
+    def forward(self, image, gsd_m, city, native_gsd_m=None):
+        assert native_gsd_m is None or torch.equal(native_gsd_m, torch.full_like(gsd_m, GSD_M))
         self.seen.append((image, gsd_m))
         image = image.float()
         band = image[:, 2]

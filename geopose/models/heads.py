@@ -78,7 +78,8 @@ class PooledScaleHead(nn.Module):
     How far things lean is one number for the whole image, yet shows only where a wall is seen; as a factor of all
     magnitudes it reaches where none is. A sensor's gsd grows with its off-nadir angle, so gsd tells much of the scale:
     it adds a term of its own to the logarithm, a table with linear interpolation, since the relation breaks where
-    another sensor's range begins. in_channels: the sum of the maps' channels.
+    another sensor's range begins. The sensor's is native_gsd_m [B]; an image resized since has its scale resized with
+    it. in_channels: the sum of the maps' channels.
     """
 
     # AdamW moves a weight by about the learning rate a step; the table has to cross a range of 3 in a few hundred.
@@ -96,9 +97,10 @@ class PooledScaleHead(nn.Module):
         self.register_buffer("gsd_knots_m", torch.linspace(0.30, 0.60, 31), persistent=False)
         self.table = nn.Parameter(torch.zeros(len(self.gsd_knots_m)))
 
-    def forward(self, maps: list, gsd_m):
-        by_gsd = self.near_knots(gsd_m) @ (self.TABLE_PACE * self.table)
-        return (self.layers(pool(maps)).float()[:, 0] + by_gsd).exp()
+    def forward(self, maps: list, gsd_m, native_gsd_m):
+        by_gsd = self.near_knots(native_gsd_m) @ (self.TABLE_PACE * self.table)
+        native_scale = (self.layers(pool(maps)).float()[:, 0] + by_gsd).exp()
+        return native_scale * native_gsd_m.float() / gsd_m.float()
 
     def near_knots(self, gsd_m):
         """gsd_m [B] as weights of the knots [B,K] that add up to 1; beyond the outer knots, all on these."""

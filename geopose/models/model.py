@@ -26,7 +26,8 @@ UNET_BLOCKS = {"plain": UnetBlock, "residual": UnetResidualBlock}
 class PoseModel(nn.Module):
     """Geocentric pose of images of any size: pads to the encoder's coarsest stride inside and crops back.
 
-    forward(image uint8 or float [B,3,H,W] in 0..255, gsd_m [B], city: B names) returns
+    forward(image uint8 or float [B,3,H,W] in 0..255, gsd_m [B], city: B names, native_gsd_m [B]: the gsd before the
+    image was resized, none where it was not) returns
     {"agl_m": [B,1,H,W] metres, "mag_px": [B,1,H,W] px, "direction": [B,2] (dx, dy), not normalised}, all float32.
     With cfg.scale_head there is "scale_px_per_m" [B] too, the factor that all magnitudes of an image share. The pose
     is read from the planes all the same: geometry.fit_scale(mag_px, agl_m) gives the scale.
@@ -55,7 +56,7 @@ class PoseModel(nn.Module):
         else:
             self.direction_head = PooledDirectionHead(pooled, cfg.activation, cfg.direction_dropout)
 
-    def forward(self, image, gsd_m, city: list[str]):
+    def forward(self, image, gsd_m, city: list[str], native_gsd_m=None):
         coarsest = self.encoder.strides[-1]
         padded_size = tuple(math.ceil(side / coarsest) * coarsest for side in image.shape[-2:])
         image, inside = pad_tensor_to_size(image.float(), padded_size, mode="replicate")
@@ -71,7 +72,8 @@ class PoseModel(nn.Module):
             direction = self.direction_head(maps[-self.cfg.direction_maps :])
         outputs = {"agl_m": agl_m[inside], "mag_px": self.mag_head(features)[inside], "direction": direction}
         if self.scale_head:
-            outputs["scale_px_per_m"] = self.scale_head(maps[-self.cfg.direction_maps :], gsd_m)
+            native_gsd_m = gsd_m if native_gsd_m is None else native_gsd_m
+            outputs["scale_px_per_m"] = self.scale_head(maps[-self.cfg.direction_maps :], gsd_m, native_gsd_m)
             outputs["mag_px"] = outputs["mag_px"] * outputs["scale_px_per_m"][:, None, None, None]
         return outputs
 

@@ -21,7 +21,7 @@ def forward_zoomed(model, image, gsd_m, city: list[str], zoom: float) -> dict:
     if size == (height, width):
         return model(image, gsd_m, city)
     enlarged = F.interpolate(image.float(), size=size, mode="bilinear", align_corners=False, antialias=zoom < 1)
-    outputs = model(enlarged, gsd_m / zoom, city)
+    outputs = model(enlarged, gsd_m / zoom, city, native_gsd_m=gsd_m)
     agl_m, mag_px = (
         F.interpolate(outputs[key].float(), size=(height, width), mode="bilinear", align_corners=False)
         for key in ("agl_m", "mag_px")
