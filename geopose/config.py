@@ -132,7 +132,7 @@ class TrainConfig:
 class PredictConfig:
     """How predict.py and the demo look at images with this run, unless told otherwise."""
 
-    zooms: list[float] = field(default_factory=lambda: [1.0])  # sizes of views; others than 1 want wide crops
+    zooms: list[float] = field(default_factory=lambda: [1.0])  # sizes of views; others than 1 want wide_probability
 
 
 @dataclass

@@ -569,6 +569,7 @@ class ManifestCallback(Callback):
 
     def on_experiment_start(self, runner) -> None:
         self.start = time.monotonic()
+        self.environment = describe_environment()  # the code's commit may be another when training ends
 
     def state(self) -> float:
         return time.monotonic() - self.start
@@ -602,7 +603,7 @@ class ManifestCallback(Callback):
                 "skipped_tiles": runner.skipped_tiles,
             },
             "checkpoints": [c | {"sha256": fingerprint_file(folder / c["file"])} for c in kept],
-            **describe_environment(),
+            **self.environment,
         }
         write_manifest(runner.run_dir, manifest)
         (runner.run_dir / STATE_FILE).unlink(missing_ok=True)

@@ -23,7 +23,7 @@ from geopose.layers import count_nonfinite
 from geopose.metrics import PoseScores
 from geopose.overlap import read_ahead
 from geopose.runs import checkpoint_paths
-from geopose.tta import VIEWS, Blend, predict_view
+from geopose.tta import VIEWS, Blend, pose_zoom, predict_view
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,8 @@ class Ensemble:
             for member in self.members:
                 model = member.load()
                 for view, zoom in self.views:
-                    blend.add(predict_view(model, on_device, view, zoom), member.weight)
+                    tells_pose = zoom == pose_zoom(self.cfg.zooms)
+                    blend.add(predict_view(model, on_device, view, zoom), member.weight, tells_pose)
             pose = blend.compute()
             if not all(bool(torch.isfinite(values).all()) for values in pose.values()):
                 raise self._explain_nonfinite(on_device, batch["id"][0])

@@ -1,5 +1,7 @@
 """Test-time augmentation: views of an image under symmetries of the square and zooms, and how their answers join."""
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
@@ -29,13 +31,18 @@ def predict_view(model: nn.Module, batch: dict, view: str = "e", zoom: float = 1
     outputs = forward_zoomed(model, image, batch["gsd_m"], batch["city"], zoom)
     back = d4_inverse(view)
     agl_m, mag_px = (apply_d4(outputs[key].float(), back) for key in ("agl_m", "mag_px"))
+    with torch.autocast(image.device.type, enabled=False):  # it would turn directions in half precision
+        direction = transform_direction(outputs["direction"].float(), D4_MATRICES[back])
     return {
         "agl_m": agl_m,
-        "direction": nn.functional.normalize(
-            transform_direction(outputs["direction"].float(), D4_MATRICES[back]), dim=-1
-        ),
+        "direction": nn.functional.normalize(direction, dim=-1),
         "scale_px_per_m": fit_scale(mag_px, agl_m)[:, 0],
     }
+
+
+def pose_zoom(zooms: Iterable[float]) -> float:
+    """The one of some zooms whose views tell scale and direction: the nearest to 1, for lean shows in thin walls."""
+    return min(zooms, key=lambda zoom: abs(math.log(zoom)))
 
 
 @dataclass
@@ -49,15 +56,17 @@ class Blend:
     combine: str = "mean"
     spread: bool = False
     weight: float = 0.0
+    pose_weight: float = 0.0
     sums: dict[str, torch.Tensor] = field(default_factory=dict)
     pivot_m: torch.Tensor | None = None
     heights: list[torch.Tensor] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
 
-    def add(self, prediction: dict, weight: float = 1.0) -> None:
-        """Take in one prediction of predict_view with a positive weight."""
+    def add(self, prediction: dict, weight: float = 1.0, tells_pose: bool = True) -> None:
+        """Take in one prediction of predict_view with a positive weight; of some the heights alone."""
         self.weight += weight
-        summed = ("direction", "scale_px_per_m")
+        self.pose_weight += weight * tells_pose
+        summed = ("direction", "scale_px_per_m") if tells_pose else ()
         if self.spread:
             self._add_deviation(prediction["agl_m"], weight)
         if self.combine == "median":
@@ -76,7 +85,7 @@ class Blend:
         agl_m = self.sums["agl_m"] / self.weight if self.combine == "mean" else self._median_height()
         pose = {
             "agl_m": agl_m,
-            "scale_px_per_m": self.sums["scale_px_per_m"] / self.weight,
+            "scale_px_per_m": self.sums["scale_px_per_m"] / self.pose_weight,
             "direction": nn.functional.normalize(self.sums["direction"], dim=-1),
         }
         if self.spread:

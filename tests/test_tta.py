@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from geopose.config import TTA, ModelConfig
-from geopose.tta import VIEWS, Blend, predict_view
+from geopose.tta import VIEWS, Blend, pose_zoom, predict_view
 
 
 class ReadsTheAnswer(nn.Module):
@@ -127,6 +127,26 @@ def test_weights_count():
     pose = blend.compute()
     torch.testing.assert_close(pose["agl_m"], torch.full((1, 1, 2, 2), 12.5))
     torch.testing.assert_close(pose["scale_px_per_m"], torch.tensor([1.25]))
+
+
+def test_scale_and_direction_come_from_the_views_nearest_the_images_own_size():
+    assert pose_zoom((0.5, 1.0, 2.0)) == 1.0 and pose_zoom((0.5, 1.6)) == 1.6
+    blend = Blend()
+    blend.add(prediction_of(10, (0.0, 1.0), scale=1), 2.0)
+    blend.add(prediction_of(20, (1.0, 0.0), scale=5), 2.0, tells_pose=False)
+    pose = blend.compute()
+    torch.testing.assert_close(pose["agl_m"], torch.full((1, 1, 2, 2), 15.0))
+    torch.testing.assert_close(pose["scale_px_per_m"], torch.tensor([1.0]))
+    torch.testing.assert_close(pose["direction"], torch.tensor([[0.0, 1.0]]))
+
+
+def test_directions_are_turned_in_float32_inside_autocast():
+    batch, *_ = make_scene(smooth=False)
+    exact = predict_view(ReadsTheAnswer(), batch, "r90")["direction"]
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = predict_view(ReadsTheAnswer(), batch, "r90")["direction"]
+    assert inside.dtype == torch.float32
+    torch.testing.assert_close(inside, exact)
 
 
 @pytest.mark.parametrize(
