@@ -90,8 +90,8 @@ splits: data ## train the default with places seen, unseen, and whole cities lef
 	@for split in stratified cluster group; do $(MAKE) --no-print-directory folds SPLIT=$$split FOLDS=4 || exit 1; done
 	$(PY) -m geopose.compare configs/splits/lite0.yaml --data $(DATA) --folds $(DATA)/folds-stratified4.csv
 
-# The released run: tiles of another seed than the default's, an hour and a quarter's training, weights in float16.
-release: $(READY) ## make runs/synthetic_lite0/fold0 anew: 2,400 tiles, CONFIG configs/lite0_large.yaml (an hour and a half)
+# The released run: tiles of another seed than the default's, a good hour's training, weights in float16.
+release: $(READY) ## make runs/synthetic_lite0/fold0 anew: 2,400 tiles, CONFIG configs/lite0_large.yaml (an hour and a quarter)
 	$(PY) -m geopose.synthetic --out data/synthetic-large --train 2400 --test 40 --seed 1
 	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_large.yaml DATA=data/synthetic-large FOLDS=40 FOLD=0
 	$(PY) -m geopose.release --run runs/lite0_large/fold0 --out runs/synthetic_lite0/new

@@ -54,8 +54,12 @@ def main() -> int:
     args = parser.parse_args()
     if bool(args.images) == bool(args.data):
         parser.error("give --data DIR or images, one of the two")
-    runs = [Path(run) for run in args.runs] or pick_runs(args.data)
-    blend = BlendConfig(
+    return predict_images(args) if args.images else predict_folder(args)
+
+
+def read_blend(args: Namespace, runs: list[Path]) -> BlendConfig:
+    """How the command line wants the runs blended."""
+    return BlendConfig(
         tta=args.tta,
         zooms=tuple(args.zooms) or usual_zooms(runs),
         combine=args.combine,
@@ -64,20 +68,9 @@ def main() -> int:
         average_weights=args.average_weights,
         precision=args.precision,
     )
-    return predict_images(args, runs, blend) if args.images else predict_folder(args, runs, blend)
 
 
-def pick_runs(data: str | None) -> list[Path]:
-    """All finished runs on a competition folder; for images the newest run alone."""
-    if data is None:
-        return [newest_run("runs")]
-    runs = finished_runs("runs", data)
-    if not runs:
-        raise UserError(f"no finished run trained on {data} under runs/; run 'make train' or name --runs")
-    return runs
-
-
-def predict_images(args: Namespace, runs: list[Path], blend: BlendConfig) -> int:
+def predict_images(args: Namespace) -> int:
     """Heights and pose of each image, and with --rectify its view without lean."""
     if args.gsd is not None and not args.gsd > 0:
         raise UserError(f"--gsd {args.gsd}: give metres per pixel, above 0")
@@ -85,7 +78,8 @@ def predict_images(args: Namespace, runs: list[Path], blend: BlendConfig) -> int
         raise UserError("--fill paints what --rectify leaves hidden; give --rectify too")
     if args.tile < 64:
         raise UserError(f"--tile {args.tile}: give 64 px or more; small tiles show too little around them")
-    out = Path(args.out or ".")
+    runs = [Path(run) for run in args.runs] or [newest_run("runs")]
+    out, blend = Path(args.out or "."), read_blend(args, runs)
     calibration = read_calibration(args.calibration)
 
     from geopose.devices import pick_device
@@ -105,9 +99,13 @@ def predict_images(args: Namespace, runs: list[Path], blend: BlendConfig) -> int
     return 0
 
 
-def predict_folder(args: Namespace, runs: list[Path], blend: BlendConfig) -> int:
+def predict_folder(args: Namespace) -> int:
     """The test half of a competition folder, into a validated tarball."""
+    runs = [Path(run) for run in args.runs] or finished_runs("runs", args.data)
+    if not runs:
+        raise UserError(f"no finished run trained on {args.data} under runs/; run 'make train' or name --runs")
     table, calibration = io.read_test_table(args.data), read_calibration(args.calibration)
+    blend = read_blend(args, runs)
     recipe = {  # all that decides the tarball's bytes, but for the code
         "data": args.data,
         "ids": table.id.tolist(),
