@@ -234,6 +234,8 @@ def check_config(config: Config) -> None:
             raise UserError(f"{key}={values[key]} must be 1 or more")
     if not 0 < config.augment.crop_jitter <= 1:
         raise UserError(f"augment.crop_jitter={config.augment.crop_jitter} must lie in (0, 1]")
+    if config.augment.wide_factor < 1:
+        raise UserError(f"augment.wide_factor={config.augment.wide_factor} must be 1 or more")
     if not 0 <= config.loss.trim < 1:
         raise UserError(f"loss.trim={config.loss.trim} must lie in [0, 1)")
     wanted = 1 if config.model.decoder == "fpn" else len(config.model.encoder_layers) - 1

@@ -54,6 +54,7 @@ def test_it_is_taken_inside_only_and_only_by_depthwise_convolutions():
         assert kind(grouped, 2) == "ConvolutionBackward0"
         assert kind(depthwise, 8, dilation=2) == "ConvolutionBackward0"
         assert kind(depthwise, 8, padding="same") == "ConvolutionBackward0"
+        assert kind(depthwise, 8, padding=3) == "ConvolutionBackward0"
 
 
 def test_a_frozen_weight_gets_no_gradient_and_autocast_reaches_inside():

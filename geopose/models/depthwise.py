@@ -26,10 +26,15 @@ class FastDepthwise(TorchFunctionMode):
 
 
 def conv2d(image, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
-    """functional.conv2d, by DepthwiseConv where it applies: one filter a channel, square stride, no dilation."""
+    """functional.conv2d, by DepthwiseConv where it applies.
+
+    One filter a channel, square stride, no dilation, less padding than the kernel is wide.
+    """
     stride, dilation = pair(stride), pair(dilation)
     depthwise = groups == image.shape[1] == weight.shape[0] > 1
     if not depthwise or isinstance(padding, str) or dilation != (1, 1) or stride[0] != stride[1]:
+        return functional.conv2d(image, weight, bias, stride, padding, dilation, groups)
+    if any(p >= k for p, k in zip(pair(padding), weight.shape[2:], strict=True)):
         return functional.conv2d(image, weight, bias, stride, padding, dilation, groups)
     if torch.is_autocast_enabled("cpu"):  # autocast does not look into a function of one's own
         dtype = torch.get_autocast_dtype("cpu")
