@@ -107,13 +107,12 @@ class Ensemble:
     def predict(self, batch: dict) -> dict:
         """Blended pose of a batch of tiles; see Blend.compute."""
         on_device = {key: batch[key].to(self.device) for key in ("image", "gsd_m")} | {"city": batch["city"]}
-        blend = Blend(self.cfg.combine, self.spread)
+        blend, posing = Blend(self.cfg.combine, self.spread), pose_zoom(self.cfg.zooms)
         with autocast(self.device, self.precision):
             for member in self.members:
                 model = member.load()
                 for view, zoom in self.views:
-                    tells_pose = zoom == pose_zoom(self.cfg.zooms)
-                    blend.add(predict_view(model, on_device, view, zoom), member.weight, tells_pose)
+                    blend.add(predict_view(model, on_device, view, zoom), member.weight, zoom == posing)
             pose = blend.compute()
             if not all(bool(torch.isfinite(values).all()) for values in pose.values()):
                 raise self._explain_nonfinite(on_device, batch["id"][0])

@@ -32,9 +32,8 @@ def conv2d(image, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """
     stride, dilation = pair(stride), pair(dilation)
     depthwise = groups == image.shape[1] == weight.shape[0] > 1
-    if not depthwise or isinstance(padding, str) or dilation != (1, 1) or stride[0] != stride[1]:
-        return functional.conv2d(image, weight, bias, stride, padding, dilation, groups)
-    if any(p >= k for p, k in zip(pair(padding), weight.shape[2:], strict=True)):
+    plain = not isinstance(padding, str) and dilation == (1, 1) and stride[0] == stride[1]
+    if not (depthwise and plain and all(p < k for p, k in zip(pair(padding), weight.shape[2:], strict=True))):
         return functional.conv2d(image, weight, bias, stride, padding, dilation, groups)
     if torch.is_autocast_enabled("cpu"):  # autocast does not look into a function of one's own
         dtype = torch.get_autocast_dtype("cpu")
