@@ -45,7 +45,7 @@ GENERATOR = 5  # raised when the same arguments would give other files
 class Options:
     """The arguments that decide the content of a folder."""
 
-    train: int = 200
+    train: int = 600
     test: int = 40
     size: int = 512
     seed: int = 42
