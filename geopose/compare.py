@@ -116,7 +116,8 @@ def run_script(script: str, *words) -> None:
 
 def describe(job: Job, scores: dict) -> dict:
     """One training's row."""
-    manifest, cities = read_manifest(job.run_dir), scores["cities"].values()
+    manifest, by_city = read_manifest(job.run_dir), scores["cities"]
+    cities = by_city.values()
     crop_px = run_config(job.run_dir).augment.crop_px
 
     def mean(key: str) -> float:
@@ -135,16 +136,19 @@ def describe(job: Job, scores: dict) -> dict:
         "crops_per_second": manifest["crops_seen"] / manifest["seconds"],
         "megapixels_seen": manifest["crops_seen"] * crop_px**2 / 1e6,
         "seconds": manifest["seconds"],
+        **{f"r2_{name}": city["r2"] for name, city in by_city.items()},
     }
 
 
 def format_table(table: pd.DataFrame) -> str:
     """The variants as a markdown table, means over their seeds.
 
-    Unexplained is 1 - score over the first variant's: 2 means twice as much variance left unexplained.
+    Unexplained is 1 - score over the first variant's: 2 means twice as much variance left unexplained. The last columns
+    are the cities' scores.
     """
     columns = ("score", "range", "unexplained", "AGL R2", "VFLOW R2", "angle error", "validation R2", "steps")
-    columns += ("crops/s", "seconds")
+    cities = [column for column in table if column.startswith("r2_")]
+    columns += ("crops/s", "seconds", *(city.removeprefix("r2_") for city in cities))
     lines = [f"| variant | settings | {' | '.join(columns)} |", "|" + "---|" * (2 + len(columns))]
     first = table[table.variant == table.variant.iloc[0]].score.mean()
     for name, rows in table.groupby("variant", sort=False):
@@ -154,7 +158,8 @@ def format_table(table: pd.DataFrame) -> str:
         lines.append(
             f"| {name} | {settings} | {mean.score:.4f} | {spread} | {(1 - mean.score) / (1 - first):.2f} | "
             f"{mean.agl_r2:.4f} | {mean.vflow_r2:.4f} | {mean.angle_error_deg:.1f}° | {mean.validation_r2:.4f} | "
-            f"{mean.optimizer_steps:.0f} | {mean.crops_per_second:.1f} | {mean.seconds:.0f} |"
+            f"{mean.optimizer_steps:.0f} | {mean.crops_per_second:.1f} | {mean.seconds:.0f} | "
+            f"{' | '.join(f'{mean[city]:.4f}' for city in cities)} |"
         )
     return "\n".join(lines) + "\n"
 

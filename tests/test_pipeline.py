@@ -143,6 +143,7 @@ def test_variants_and_seeds_are_trained_and_tabulated(job):
     table = pd.read_csv(out.with_suffix(".csv"))
     assert list(zip(table.variant, table.seed, strict=True)) == [(v, s) for s in (1, 2) for v in ("default", "wing")]
     assert (table.optimizer_steps == 2).all() and table.score.nunique() == 4
+    np.testing.assert_allclose(table[["r2_ARG", "r2_ATL", "r2_JAX", "r2_OMA"]].mean(axis=1), table.score)
     mean = table.groupby("variant").score.mean()
     unexplained = (1 - mean["wing"]) / (1 - mean["default"])
     row = next(line for line in out.with_suffix(".md").read_text().splitlines() if line.startswith("| wing"))
