@@ -296,7 +296,7 @@ def bench_renderer(place: Workplace) -> list[Row]:
     stretch = median_seconds(lambda: stretch_heights(rgb, agl_m, pose, 1.4), 9)
     with cProfile.Profile() as stretching:
         stretch_heights(rgb, agl_m, pose, 1.4)
-    render_parts = "plan_place", "build_scene", "render", "expose", "clean_label", "add_faults", "_write_tile"
+    render_parts = "plan_place", "build_scene", "render", "expose", "clean_label", "add_faults", "write_tile"
     stretch_parts = "_filled", "_largest_landing", "_look_back"
     return [
         Row("render 512 px tiles, one core", f"{rate:.2f} MP/s", "", rate, "1.5 or more"),

@@ -1,10 +1,10 @@
 """A second, unrelated generator of competition folders, to see whether the recipe depends on the first one's habits.
 
 `python -m tests.other_cities --out data/other` draws blocks of boxes, gables and domed trees. It shares no drawing
-code, no colours and no statistics with geopose.synthetic, only the writers of the challenge's files. gsd is independent
-of the off-nadir angle here, the sun stands anywhere, and every tile is a place of its own. Lean is traced from the
-definition (what has height h over ground g is imaged at g - h s d), one level after the other, so the convention is
-checked by a second hand, too.
+code, no colours and no statistics with geopose.synthetic, only the writers of files. gsd is independent of the
+off-nadir angle here, the sun stands anywhere, and every tile is a place of its own. Lean is traced from the definition
+(what has height h over ground g is imaged at g - h s d), one level after the other and without geopose.geometry, so the
+convention is checked by a second hand, too.
 """
 
 import argparse
@@ -18,6 +18,8 @@ import numpy as np
 import pandas as pd
 
 from geopose import io
+from geopose.geometry import Pose
+from geopose.synthetic.dataset import write_tables, write_tile
 
 # Median height of a house in metres, share of towers, tallest tower in metres.
 CITIES = {"ARG": (5, 0.03, 45), "ATL": (9, 0.12, 75), "JAX": (6, 0.06, 60), "OMA": (7, 0.05, 50)}
@@ -170,10 +172,7 @@ def make_tile(root: Path, half: str, tile_id: str, size_px: int, seed: tuple[int
     block.height_m = block.height_m.clip(0, tallest_m)
     rgb, agl_m = photograph(block, size_px, scale_px_per_m, angle_rad, rng)
     agl_m[noise(size_px, rng, (6,)) > 3] = np.nan
-    labels = root / ("truth" if half == "test" else "train")
-    io.write_bytes(root / half / io.rgb_name(tile_id, "tif"), io.encode_rgb(rgb, "tif"))
-    io.write_bytes(labels / io.agl_name(tile_id), io.encode_agl(agl_m))
-    io.write_bytes(labels / io.vflow_name(tile_id), io.encode_vflow(scale_px_per_m, angle_rad))
+    write_tile(root, half, tile_id, rgb, agl_m, Pose(angle_rad, scale_px_per_m, gsd_m), "tif")
     return gsd_m
 
 
@@ -185,11 +184,7 @@ def make_folder(root: Path, train: int, test: int, size_px: int, seed: int) -> N
         jobs = [pool.submit(make_tile, root, half, i, size_px, (seed, half == "test", n)) for half, i, n in plan]
         gsds_m = [job.result() for job in jobs]
     tiles = pd.DataFrame([(half, i) for half, i, _ in plan], columns=["half", "id"]).assign(gsd=gsds_m)
-    tiles["city"], tiles["rgb"] = tiles.id.map(io.city_of), [io.rgb_name(i, "tif") for i in tiles.id]
-    tiles["agl"], tiles["json"] = tiles.id.map(io.agl_name), tiles.id.map(io.vflow_name)
-    io.write_csv(tiles.loc[tiles.half == "train", ["id", "agl", "json", "rgb"]], root / "geopose_train.csv")
-    io.write_csv(tiles.loc[tiles.half == "test", ["id", "rgb"]], root / "geopose_test.csv")
-    io.write_csv(tiles[["id", "city", "gsd"]], root / "metadata.csv")
+    write_tables(root, tiles.assign(city=tiles.id.map(io.city_of)), "tif")
 
 
 if __name__ == "__main__":

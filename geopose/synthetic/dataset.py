@@ -87,7 +87,7 @@ def make_dataset(root: Path, options: Options, workers: int | None = None) -> in
     results = in_processes(make_place, jobs, workers or os.cpu_count() or 1)
     with progress(results, "synthetic places", len(waiting), "place") as bar:
         made = sum(bar)
-    _write_tables(root, places, options)
+    _write_all_tables(root, places, options)
     return made
 
 
@@ -187,7 +187,7 @@ def make_place(root: Path, place: Place, options: Options) -> int:
         agl_m = clean_label(scene, agl_m, view, water_returns)
         if not in_test:
             agl_m = add_faults(agl_m, severity, view_rng)
-        _write_tile(root, place.half, tile_id, rgb, agl_m, plan.pose, options.rgb_format)
+        write_tile(root, place.half, tile_id, rgb, agl_m, plan.pose, options.rgb_format)
     return len(views)
 
 
@@ -206,7 +206,8 @@ def _season(city: City, rng: np.random.Generator) -> Season:
     return Season(float(rng.uniform(*city.leaf)), float(rng.uniform(*city.dryness)))
 
 
-def _write_tile(root: Path, half: str, tile_id: str, rgb, agl_m, pose: Pose, rgb_format: str) -> None:
+def write_tile(root: Path, half: str, tile_id: str, rgb, agl_m, pose: Pose, rgb_format: str) -> None:
+    """A tile's image, heights and pose; the labels of the test half go into truth/."""
     labels = root / ("truth" if half == "test" else "train")
     io.write_bytes(labels / io.agl_name(tile_id), io.encode_agl(agl_m))
     io.write_bytes(labels / io.vflow_name(tile_id), io.encode_vflow(pose.scale_px_per_m, pose.angle_rad))
@@ -223,17 +224,22 @@ def _is_written(root: Path, place: Place, options: Options) -> bool:
     )
 
 
-def _write_tables(root: Path, places: list[Place], options: Options) -> None:
+def _write_all_tables(root: Path, places: list[Place], options: Options) -> None:
     """The CSVs, metadata.csv last: its presence says the folder is finished."""
     rows = []
     for place in places:
         for tile_id, plan in zip(place.tile_ids, plan_views(place, options), strict=True):
             rows.append((tile_id, place.city, round(plan.pose.gsd_m, 6), place.name, place.half))
     tiles = pd.DataFrame(rows, columns=["id", "city", "gsd", "place", "half"]).sort_values("id", ignore_index=True)
-    tiles["rgb"] = [io.rgb_name(i, options.rgb_format) for i in tiles.id]
+    io.write_csv(tiles[["id", "place"]], root / "places.csv")
+    write_tables(root, tiles, options.rgb_format)
+
+
+def write_tables(root: Path, tiles: pd.DataFrame, rgb_format: str) -> None:
+    """The challenge's three CSVs of tiles with id, city, gsd and half, metadata.csv last."""
+    tiles = tiles.assign(rgb=[io.rgb_name(i, rgb_format) for i in tiles.id])
     tiles["agl"] = [io.agl_name(i) for i in tiles.id]
     tiles["json"] = [io.vflow_name(i) for i in tiles.id]
     io.write_csv(tiles.loc[tiles.half == "train", ["id", "agl", "json", "rgb"]], root / "geopose_train.csv")
     io.write_csv(tiles.loc[tiles.half == "test", ["id", "rgb"]], root / "geopose_test.csv")
-    io.write_csv(tiles[["id", "place"]], root / "places.csv")
     io.write_csv(tiles[["id", "city", "gsd"]], root / "metadata.csv")
