@@ -38,7 +38,7 @@ GSD_M = (0.31, 0.59)
 NADIR_GSD_M = {"ARG": 0.31, "ATL": 0.46, "JAX": 0.31, "OMA": 0.31}
 GSD_SPREAD = 0.01  # of its logarithm, from altitude and resampling; assumed
 ARGUMENTS_FILE = "synthetic.json"
-GENERATOR = 5  # raised when the same arguments would give other files
+GENERATOR = 6  # raised when the same arguments would give other files
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,8 @@ def _light(city: City, rng: np.random.Generator) -> Light:
     if city.name == "ARG" and rng.random() < 0.6:  # southern hemisphere: sun in the north-east
         direction = geometry.flow_direction(np.pi - south_east_rad)
     tan_elevation = 1.0 / geometry.scale_for_off_nadir(zenith_rad, 1.0)
-    return Light((float(direction[0]), float(direction[1])), float(tan_elevation), float(rng.uniform(0.22, 0.36)))
+    sky, wall = rng.uniform(0.20, 0.36), np.exp(rng.uniform(np.log(0.2), np.log(0.6)))
+    return Light((float(direction[0]), float(direction[1])), float(tan_elevation), float(sky), float(wall))
 
 
 def _season(city: City, rng: np.random.Generator) -> Season:

@@ -253,6 +253,9 @@ def _cut_to_scene(sketch: Sketch, placement: _Placement, water, city: City, rng)
     ground = ground[inside(ground, np.hypot(ground["half_u"], ground["half_v"]))]
     solids = solids[inside(solids, np.hypot(solids["half_u"], solids["half_v"])) & dry(solids)]
     trees = trees[inside(trees, trees["radius_m"] * 1.3) & dry(trees)]
+    water_colour, ripple = np.array(vary(rng, city.water, 0.12)), rng.gamma(1.5, 0.03)
+    if rng.random() < 0.25:  # the sun glitters on it
+        water_colour, ripple = water_colour * rng.uniform(1.0, 3.0), ripple + rng.uniform(0.1, 0.5)
     return Layout(
         placement.size_cells,
         placement.gsd_m,
@@ -261,8 +264,8 @@ def _cut_to_scene(sketch: Sketch, placement: _Placement, water, city: City, rng)
         trees,
         place(sketch.buildings, BUILDING),
         water,
-        vary(rng, city.water, 0.12),
+        tuple(water_colour),
         vary(rng, pick(rng, city.soils + city.lawns), 0.1),
-        float(rng.gamma(1.5, 0.03)),
+        float(ripple),
         tuple(int(n) for n in rng.integers(NOISE_CELLS, size=2)),
     )

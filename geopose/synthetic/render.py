@@ -38,11 +38,16 @@ class View:
 
 @dataclass(frozen=True)
 class Light:
-    """Sun direction: horizontal unit vector towards the sun in image axes (dx, dy) and tangent of its elevation."""
+    """Sun direction: horizontal unit vector towards the sun in image axes (dx, dy) and tangent of its elevation.
+
+    A wall turned away from the sun is brighter than the ground in its shadow: half of the sky, the brighter half, and
+    all that is lit around shine on it.
+    """
 
     sun_direction: tuple[float, float]
     sun_tan_elevation: float
     sky: float = 0.30  # share of the light on open flat ground that comes from the sky and stays in shadow
+    wall: float = 0.30  # light on walls from sky and surroundings, as a share of all light on open flat ground
 
 
 def whole_scene_view(scene: Scene, pose: Pose, height_px: int, width_px: int) -> View:
@@ -124,6 +129,7 @@ def shade(scene: Scene, agl_m: np.ndarray, view: View, light: Light, season: Sea
         np.array(light.sun_direction, dtype=np.float32),
         float(light.sun_tan_elevation),
         float(light.sky),
+        float(light.wall),
         image,
     )
     return image
@@ -337,7 +343,8 @@ def _wall_colour(recipe, x, y, h, normal_x, normal_y, gsd_m, number):
         along = abs(off_x * recipe.ux + off_y * recipe.uy)
     bay, floor = along / recipe.bay_m, h / recipe.floor_m
     bay_part, floor_part = bay - int(bay), floor - int(floor)
-    if bay_part < recipe.window_u and 0.25 < floor_part < 0.25 + recipe.window_h:
+    spandrel = 0.5 - 0.5 * recipe.window_h  # none between the floors where windows are as high as these
+    if bay_part < recipe.window_u and spandrel <= floor_part <= 1.0 - spandrel:
         glass = recipe.glass * (0.6 + 0.9 * _hash(int(bay), int(floor), number))
         return glass, glass * 1.05, glass * 1.15
     stain = 1.0 - 0.08 * (floor_part < 0.08)
@@ -366,6 +373,7 @@ def _shade_pixels(
     sun_direction,
     sun_tan,
     sky,
+    wall,
     image,
 ):
     rows, cols = height_m.shape
@@ -394,7 +402,7 @@ def _shade_pixels(
                 normal_x, normal_y = -slope_x / steep, -slope_y / steep
                 red, green, blue = _wall_colour(buildings[number - 1], x, y, h, normal_x, normal_y, gsd_m, number)
                 facing = max(0.0, normal_x * sun_x + normal_y * sun_y)
-                ambient = 0.62
+                ambient, blueness = wall, 0.4  # most of it has been on the ground before
                 shadow_x, shadow_y = x + 1.0 * dx, y + 1.0 * dy
             elif is_wall:
                 # Deeper down the side shows another part of the crown, or the whole side would be one streak.
@@ -404,7 +412,7 @@ def _shade_pixels(
                 red, green, blue = albedo[near_y, near_x, 0], albedo[near_y, near_x, 1], albedo[near_y, near_x, 2]
                 depth = max(0.35, 1.0 - 0.10 * (behind - h)) if tree else 0.75
                 red, green, blue = red * depth, green * depth, blue * depth
-                facing, ambient = 0.7, 0.7
+                facing, ambient, blueness = 0.7, 0.7 * sky, 1.0
                 shadow_x, shadow_y = x + 0.7 * dx, y + 0.7 * dy
             else:
                 red, green, blue = albedo[near_y, near_x, 0], albedo[near_y, near_x, 1], albedo[near_y, near_x, 2]
@@ -425,7 +433,7 @@ def _shade_pixels(
                 facing = max(0.0, (1.0 - slope_x * sun_x - slope_y * sun_y) * upright)
                 if tree:  # leaves face every way, twigs even more so
                     facing = facing + scatter[kind] * (0.9 - facing)
-                ambient = 1.0
+                ambient, blueness = sky, 1.0
                 shadow_x, shadow_y = x, y
             shadow_x = min(max(shadow_x, 0.0), cols - 1.002)
             shadow_y = min(max(shadow_y, 0.0), rows - 1.002)
@@ -434,7 +442,7 @@ def _shade_pixels(
             if tree:
                 lit += scatter[kind] * (1.0 - lit)  # light falls through crowns
             direct = (1.0 - sky) * min(facing, 1.7) * lit
-            diffuse = sky * ambient * open_sky[near_y, near_x]
-            image[py, px, 0] = red * gains[kind, 0] * (direct * 1.02 + diffuse * 0.86)
-            image[py, px, 1] = green * gains[kind, 1] * (direct + diffuse * 0.98)
-            image[py, px, 2] = blue * gains[kind, 2] * (direct * 0.96 + diffuse * 1.24)
+            diffuse = ambient * open_sky[near_y, near_x]
+            image[py, px, 0] = red * gains[kind, 0] * (direct * 1.02 + diffuse * (1.0 - 0.14 * blueness))
+            image[py, px, 1] = green * gains[kind, 1] * (direct + diffuse * (1.0 - 0.02 * blueness))
+            image[py, px, 2] = blue * gains[kind, 2] * (direct * 0.96 + diffuse * (1.0 + 0.24 * blueness))

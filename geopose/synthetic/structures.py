@@ -164,16 +164,20 @@ def flat_building(sketch: Sketch, rng, city: City, u, v, half_u, half_v, top_m, 
 
 
 def office_walls(sketch: Sketch, rng) -> int:
-    """A wall recipe for a larger building: brick with windows, glass bands, curtain walls."""
+    """A wall recipe for a larger building: windows, glass bands, curtain wall, upright fins, slats or hardly any."""
     style = rng.random()
     wall = vary(rng, pick(rng, cities.WALLS), 0.10)
-    if style < 0.35:
-        return sketch.building(wall, 3.6, rng.uniform(2.0, 4.5), rng.uniform(0.4, 0.65), 0.5, rng.uniform(35, 60))
-    if style < 0.6:
-        return sketch.building(wall, 3.7, 6.0, 1.0, rng.uniform(0.35, 0.55), rng.uniform(30, 65))
-    if style < 0.75:
+    if style < 0.28:
+        return sketch.building(wall, 3.6, rng.uniform(2.0, 4.5), rng.uniform(0.4, 0.65), 0.5, rng.uniform(35, 90))
+    if style < 0.48:
+        return sketch.building(wall, 3.7, 6.0, 1.0, rng.uniform(0.35, 0.55), rng.uniform(30, 95))
+    if style < 0.62:
         glassy = vary(rng, (96, 108, 118), 0.12)
-        return sketch.building(glassy, 3.8, 1.6, 0.85, 0.7, rng.uniform(50, 80))
+        return sketch.building(glassy, 3.8, 1.6, 0.85, 0.7, rng.uniform(50, 110))
+    if style < 0.78:
+        return sketch.building(wall, 3.8, rng.uniform(1.4, 3.4), rng.uniform(0.3, 0.6), 1.0, rng.uniform(35, 110))
+    if style < 0.86:
+        return sketch.building(wall, rng.uniform(1.6, 2.6), 6.0, 1.0, rng.uniform(0.35, 0.6), rng.uniform(30, 100))
     return sketch.building(wall, 5.0, 8.0, 0.15, 0.3, 50.0)
 
 
@@ -230,8 +234,8 @@ def tower(sketch: Sketch, rng, city: City, u, v, half_u, half_v, top_m: float) -
 
 
 def parking_structure(sketch: Sketch, rng, u, v, half_u, half_v, top_m: float) -> None:
-    """An open parking deck: concrete top that looks like a car park, with parapet, bays, cars and a ramp house."""
-    concrete = vary(rng, pick(rng, cities.PAVING + cities.FLAT_PALE), 0.08)
+    """An open parking deck: a top that looks like a car park or shines white, parapet, bays, cars, ramps, stairs."""
+    concrete = vary(rng, pick(rng, pick(rng, [cities.PAVING, cities.FLAT_PALE, cities.FLAT_BRIGHT])), 0.08)
     number = sketch.building(vary(rng, (176, 172, 164), 0.06), 3.0, 8.0, 1.0, 0.5, 40.0)
     fill = rng.uniform(0.0, 0.6)
     sketch.solid(u, v, half_u, half_v, top_m, concrete, Roof.PARAPET, 1.0, Texture.CONCRETE, number)
@@ -242,6 +246,11 @@ def parking_structure(sketch: Sketch, rng, u, v, half_u, half_v, top_m: float) -
                 colour = car_colour(rng)
                 sketch.solid(u + bay + 1.35, v + row, 2.2, 0.95, top_m + 1.5, colour, Roof.FLAT, 0.0, Texture.CAR, 0,
                              Seen.IMAGE_ONLY, Material.CAR, (0.0, 1.0))  # fmt: skip
+    if rng.random() < 0.4:  # slots beside the ramps, in the shade
+        for side in (-1.0, 1.0)[: rng.integers(1, 3)]:
+            shade = vary(rng, (78, 80, 88), 0.2)
+            sketch.mark(u, v + side * 0.3 * half_v, half_u * rng.uniform(0.4, 0.7), rng.uniform(0.5, 1.6), shade,
+                        material=Material.ROOF)  # fmt: skip
     sketch.solid(u + half_u - 4, v - half_v + 4, 2.5, 2.5, top_m + 3.2, (150, 148, 144), building=number)
 
 
