@@ -27,7 +27,7 @@ from geopose.workers import in_processes
 
 SCENE_GSD_M = 0.36
 MARGIN_M = 42.0  # ground drawn beyond the views, so that roofs and shadows from outside reach in
-VIEWS_PER_PLACE = 3
+VIEWS_PER_PLACE = {"train": 3, "test": 1}  # a score of few tiles hangs on single places, so each test tile has its own
 SHIFT = 0.06  # views of a place are shifted by up to this share of their size
 CHANGE = 0.02  # share of objects in training places that only image or only lidar saw
 OFF_NADIR_DEG = (4.0, 36.0)
@@ -119,7 +119,7 @@ def plan_places(options: Options) -> list[Place]:
         for city_index, (city, count) in enumerate(counts.items()):
             rng = np.random.default_rng(np.random.SeedSequence(options.seed, spawn_key=(half_index, city_index)))
             ids = [_new_id(city, rng, used) for _ in range(count)]
-            groups = np.array_split(np.array(ids, dtype=object), -(-count // VIEWS_PER_PLACE)) if count else []
+            groups = np.array_split(np.array(ids, dtype=object), -(-count // VIEWS_PER_PLACE[half])) if count else []
             # Dealt rather than drawn, so that both halves of even a small set hold their share of towers.
             districts = deal(CITIES[city].districts, len(groups))
             for index, (district, group) in enumerate(zip(districts, groups, strict=True)):
