@@ -13,7 +13,14 @@ from geopose import io
 from geopose.calibration import read_calibration
 from geopose.cli import Parser, UserError, progress, run_command
 from geopose.config import COMBINATIONS, PRECISIONS, TTA, BlendConfig
-from geopose.runs import encode_recipe, fingerprint_checkpoints, finished_runs, newest_run, usual_zooms
+from geopose.runs import (
+    encode_recipe,
+    fingerprint_checkpoints,
+    fingerprint_images,
+    finished_runs,
+    newest_run,
+    usual_zooms,
+)
 from geopose.store import prefer_prepared
 
 EXAMPLE = "python predict.py --data data/synthetic --runs runs/lite0_synthetic/fold0 --tta d4"
@@ -108,7 +115,7 @@ def predict_folder(args: Namespace) -> int:
     blend = read_blend(args, runs)
     recipe = {  # all that decides the tarball's bytes, but for the code
         "data": args.data,
-        "ids": table.id.tolist(),
+        "images": fingerprint_images(args.data, "geopose_test.csv", table.rgb),
         "blend": asdict(blend),
         "calibration": asdict(calibration),
         "device": args.device,

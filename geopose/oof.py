@@ -21,7 +21,7 @@ from geopose.geometry import flow_direction
 from geopose.inference import Ensemble
 from geopose.metrics import HeightSums, PoseScores, height_sums
 from geopose.predictions import made_of, missing_tiles, start_folder, write_tile
-from geopose.runs import checkpoint_paths, fingerprint_checkpoints, finished_runs, run_config
+from geopose.runs import checkpoint_paths, fingerprint_checkpoints, fingerprint_images, finished_runs, run_config
 from geopose.store import prefer_prepared
 
 
@@ -38,11 +38,13 @@ def main() -> int:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     args = parser.parse_args()
 
-    table = prefer_prepared(io.read_train_table(args.data), args.data)
+    table = io.read_train_table(args.data)
+    images = fingerprint_images(args.data, "geopose_train.csv", table.rgb)
+    table = prefer_prepared(table, args.data)
     runs_of_fold, folds = assign_runs(args.runs or finished_runs("runs", args.data), table)
     table["fold"] = folds.reindex(table.id).to_numpy()
     blend = BlendConfig(tta=args.tta, precision=args.precision)
-    start_or_resume(args.out, runs_of_fold, blend)
+    start_or_resume(args.out, images, runs_of_fold, blend)
     device = pick_device(args.device)
     for fold, tiles in table.groupby("fold"):
         predict_fold(tiles, runs_of_fold[fold], blend, device, args.out)
@@ -81,12 +83,16 @@ def assign_runs(runs: list[str | Path], table: pd.DataFrame) -> tuple[dict[int, 
     return runs_of_fold, folds
 
 
-def start_or_resume(out: Path, runs_of_fold: dict[int, list[Path]], blend: BlendConfig) -> None:
-    """Note what the folder is made of, or refuse a folder made of something else."""
+def start_or_resume(out: Path, images: str, runs_of_fold: dict[int, list[Path]], blend: BlendConfig) -> None:
+    """Note what the folder is made of, of images of this fingerprint, or refuse a folder made of something else."""
     runs = [run for fold in sorted(runs_of_fold) for run in runs_of_fold[fold]]
-    recipe = {"blend": asdict(blend), "checkpoints": fingerprint_checkpoints(runs)}
+    recipe = {
+        "images": images,
+        "blend": asdict(blend),
+        "checkpoints": fingerprint_checkpoints(runs),
+    }
     if not made_of(out, recipe):
-        raise UserError(f"{out} holds predictions of other checkpoints or views; remove it or give another --out")
+        raise UserError(f"{out} holds predictions of other images, checkpoints or views; remove it or change --out")
     start_folder(out, recipe)
 
 

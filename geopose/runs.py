@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from geopose import io
@@ -80,6 +81,20 @@ def fingerprint_file(path: Path) -> str:
     """SHA-256 of a file's bytes."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def fingerprint_images(root: str | os.PathLike, table: str, images: Iterable[str | os.PathLike]) -> str:
+    """SHA-256 over a data folder's metadata.csv, one more of its tables, and images' names, sizes and times of change.
+
+    Hashing the images themselves would read the whole folder before a prediction starts.
+    """
+    digest = hashlib.sha256()
+    for name in ("metadata.csv", table):
+        digest.update((Path(root) / name).read_bytes())
+    for path in map(Path, images):
+        status = path.stat()
+        digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
 
 
 def run_config(run_dir: str | os.PathLike) -> Config:

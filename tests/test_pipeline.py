@@ -129,7 +129,9 @@ def test_out_of_fold_predictions_cover_the_training_half(job, other_fold):
     written = (out / io.agl_name(table.id[0])).stat().st_mtime_ns
     assert ok(run(*command, "--runs", *runs)) == shown
     assert (out / io.agl_name(table.id[0])).stat().st_mtime_ns == written
-    assert_user_error(run(*command, "--runs", *runs, "--tta", "d4"), "holds predictions of other checkpoints or views")
+    assert_user_error(
+        run(*command, "--runs", *runs, "--tta", "d4"), "holds predictions of other images, checkpoints or views"
+    )
     ok(predict(data, other_fold, job / "calibrated.tar.gz", "--tta", "none", "--calibration", out / "calibration.json"))
 
 

@@ -166,6 +166,31 @@ def test_prediction_goes_on_where_it_stopped(tiny_data, tmp_path, whole):
     assert not parts.exists()
 
 
+def test_predictions_of_other_images_are_not_taken_for_these(tiny_data, tmp_path, whole):
+    """The same ids, another image: neither a finished tarball nor parts of one stand for it."""
+    data = tmp_path / "data"
+    shutil.copytree(tiny_data, data)
+    out = tmp_path / "out.tar.gz"
+    command = ["predict.py", "--data", data, "--runs", whole, "--tta", "none", "--device", "cpu", "--out", out]
+    assert "valid" in run(*command).stdout
+    assert "up to date" in run(*command).stdout
+    first, second = io.read_test_table(data).rgb[:2]
+    shutil.copy(second, first)
+    before = out.read_bytes()
+    assert "valid" in run(*command).stdout
+    assert out.read_bytes() != before
+
+    parts = tmp_path / ".out.tar.gz.parts"
+    parts.mkdir()
+    shutil.move(out.with_name("out.tar.gz.json"), parts / "recipe.json")
+    subprocess.run(["tar", "-xzf", out, "-C", parts], check=True)
+    out.unlink()
+    shutil.copy(tiny_data / "test" / Path(first).name, first)
+    result = run(*command)
+    assert "predicted already" not in result.stdout
+    assert out.read_bytes() == before
+
+
 def test_a_full_disk_is_one_line_and_loses_nothing(tiny_data, tmp_path, whole):
     """No file may grow beyond 1 kB: what a full disk does to heights."""
     out = tmp_path / "out.tar.gz"
