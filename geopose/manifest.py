@@ -1,6 +1,5 @@
 """What a result was made of: code, packages, data, machine, command."""
 
-import hashlib
 import platform
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 import torch
 
 from geopose import io
+from geopose.runs import digest_folder
 
 PACKAGES = ("torch", "catalyst", "pytorch-toolbelt", "timm", "albumentations", "numpy", "opencv-python", "rasterio")
 
@@ -41,13 +41,9 @@ def git_commit() -> str | None:
 
 def fingerprint_data(root: str) -> str:
     """SHA-256 over the folder's tables and the names and sizes of its training files."""
-    digest = hashlib.sha256()
-    for name in ("metadata.csv", "geopose_train.csv"):
-        digest.update((Path(root) / name).read_bytes())
     table = io.read_train_table(root)
-    for path in [*table.rgb, *table.agl, *table.vflow]:
-        digest.update(f"{Path(path).name} {Path(path).stat().st_size}\n".encode())
-    return digest.hexdigest()
+    files = map(Path, [*table.rgb, *table.agl, *table.vflow])
+    return digest_folder(root, "geopose_train.csv", (f"{path.name} {path.stat().st_size}\n" for path in files))
 
 
 def _git(root: Path, *words: str) -> str:

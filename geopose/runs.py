@@ -88,12 +88,17 @@ def fingerprint_images(root: str | os.PathLike, table: str, images: Iterable[str
 
     Hashing the images themselves would read the whole folder before a prediction starts.
     """
+    stats = ((Path(image).name, Path(image).stat()) for image in images)
+    return digest_folder(root, table, (f"{name} {stat.st_size} {stat.st_mtime_ns}\n" for name, stat in stats))
+
+
+def digest_folder(root: str | os.PathLike, table: str, lines: Iterable[str]) -> str:
+    """SHA-256 over a data folder's metadata.csv, one more of its tables, and lines about its files."""
     digest = hashlib.sha256()
     for name in ("metadata.csv", table):
         digest.update((Path(root) / name).read_bytes())
-    for path in map(Path, images):
-        status = path.stat()
-        digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+    for line in lines:
+        digest.update(line.encode())
     return digest.hexdigest()
 
 

@@ -261,12 +261,18 @@ def test_shadows_fall_away_from_the_sun(sun):
     assert 19.0 < shadow_height(scene.height_m, 0.4, light).max() < 20.0
 
 
+def test_every_test_tile_has_a_place_of_its_own():
+    views = [(place.half, len(place.tile_ids)) for place in plan_places(Options(train=36, test=12))]
+    assert [n for half, n in views if half == "test"] == [1] * 12
+    assert [n for half, n in views if half == "train"] == [3] * 12
+
+
 @pytest.mark.parametrize("wall", [0.2, 0.5])
 def test_walls_in_shade_differ_from_the_ground_in_their_shadow(wall):
     scene, footprint = tower_scene()
     recipe = np.zeros(1, BUILDING)
     recipe["ux"], recipe["red"], recipe["green"], recipe["blue"] = 1.0, 128, 128, 128
-    recipe["floor_m"], recipe["bay_m"] = 1e3, 1.0  # no windows, and no stain between floors but at the foot
+    recipe["floor_m"], recipe["bay_m"] = 1e3, 1.0  # no windows; all of it is the stained foot of one floor
     scene = dataclasses.replace(scene, building=footprint.astype(np.int32), buildings=recipe)
     pose = oblique_pose(0.0, off_nadir_deg=30.0)  # flow points down the image, shadows too
     image, agl_m = render(scene, whole_scene_view(scene, pose, 200, 200), Light((0.0, -1.0), 1.0, 0.25, wall), SEASON)
