@@ -39,7 +39,6 @@ class AugmentConfig:
     crop_jitter: float = 0.9  # sides drawn from crop_px * [jitter, 1 / jitter] and resized to crop_px: gsd varies too
     wide_probability: float = 0.0  # of a crop up to wide_factor times as wide, resized to crop_px: more to see, coarser
     wide_factor: float = 2.0
-    large_every: int = 0  # every so many batches has crops of twice crop_px, a quarter as many; 0 = none
     stretch_probability: float = 0.0  # of making everything up to stretch_factor times taller or lower
     stretch_factor: float = 1.5
     speckle_probability: float = 0.0  # of replacing speckle_share of the known heights by heights of other pixels
@@ -237,10 +236,6 @@ def check_config(config: Config) -> None:
         raise UserError(f"augment.crop_jitter={config.augment.crop_jitter} must lie in (0, 1]")
     if config.augment.wide_factor < 1:
         raise UserError(f"augment.wide_factor={config.augment.wide_factor} must be 1 or more")
-    if config.augment.large_every < 0:
-        raise UserError(f"augment.large_every={config.augment.large_every} must be 0 or more")
-    if config.augment.large_every and config.data.batch_size < 4:
-        raise UserError(f"augment.large_every wants data.batch_size of 4 or more, not {config.data.batch_size}")
     if not 0 <= config.loss.trim < 1:
         raise UserError(f"loss.trim={config.loss.trim} must lie in [0, 1)")
     wanted = 1 if config.model.decoder == "fpn" else len(config.model.encoder_layers) - 1

@@ -5,13 +5,12 @@ gsd_m is that of the pixels as they are, native_gsd_m that of the file they were
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import torch
 from rasterio.windows import Window
-from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from geopose import io
 from geopose.cli import UserError
@@ -21,13 +20,9 @@ from geopose.models.zoom import input_zoom
 from geopose.store import prefer_prepared
 from geopose.transforms import create_transform, seed_transform
 
-LARGE = 2  # sides of large crops, as multiples of crop_px
-
 
 class CropDataset(Dataset):
     """Random augmented crops. dataset[d] is a pure function of the seed and the draw number d.
-
-    dataset[d, LARGE] is a crop of the same tile, LARGE times as wide and high at the same gsd.
 
     Draws 0 .. n-1 visit every one of the n tiles once, in an order of their own, draws n .. 2n-1 once more, and so on
     without end. Nothing depends on workers, ranks or what was drawn before, so a run can stop and go on anywhere.
@@ -50,24 +45,23 @@ class CropDataset(Dataset):
         self.sizes: dict[str, tuple[int, int]] = {}
         self.rows = balance_cities(self.table.city) if balanced else np.arange(len(self.table))
         self.crops_px = [cfg.crop_px / input_zoom(model_cfg, float(gsd_m)) for gsd_m in self.table.gsd_m]
-        self.transforms = {times: create_transform(replace(cfg, crop_px=times * cfg.crop_px)) for times in (1, LARGE)}
+        self.transform = create_transform(cfg)
         self.labels = [io.read_vflow(row.vflow, row.agl) for row in self.table.itertuples()]
 
     def __len__(self) -> int:
         """Number of draws in a visit of all tiles; draw numbers go beyond it."""
         return len(self.rows)
 
-    def __getitem__(self, key: int | tuple[int, int]) -> dict:
-        draw, times = key if isinstance(key, tuple) else (key, 1)
+    def __getitem__(self, draw: int) -> dict:
         visit, position = divmod(draw, len(self.rows))
         index = np.random.default_rng([self.seed, visit]).permutation(self.rows)[position]
         row, label = self.table.iloc[index], self.labels[index]
         rng = np.random.default_rng([self.seed, visit, position])
         if row.rgb not in self.sizes:
             self.sizes[row.rgb] = io.image_size(row.rgb)
-        window = random_window(rng, self.sizes[row.rgb], times * self.crops_px[index], self.cfg, row.rgb)
-        seed_transform(self.transforms[times], int(rng.integers(2**31)))
-        crop = self.transforms[times](
+        window = random_window(rng, self.sizes[row.rgb], self.crops_px[index], self.cfg, row.rgb)
+        seed_transform(self.transform, int(rng.integers(2**31)))
+        crop = self.transform(
             image=self.read(io.read_rgb, row.rgb, window),
             mask=self.read(io.read_agl, row.agl, window),
             pose=Pose(label.angle_rad, label.scale_px_per_m, float(row.gsd_m)),
@@ -157,30 +151,6 @@ class DrawSampler(Sampler):
         return iter(range(first + self.rank, first + self.draws_per_epoch, self.world_size))
 
 
-class CropBatches(BatchSampler):
-    """Batches of draws. Every large_every-th of an epoch is of large crops, as many as have the pixels of the others.
-
-    Draws that such a batch leaves out are not made up for: their tiles come again with the next visit.
-    """
-
-    def __init__(self, sampler: DrawSampler, batch_size: int, large_every: int = 0):
-        super().__init__(sampler, batch_size, drop_last=False)
-        self.large_every = large_every
-
-    def __iter__(self):
-        for number, draws in enumerate(super().__iter__(), start=1):
-            if self.large_every and number % self.large_every == 0:
-                yield [(draw, LARGE) for draw in draws[: self.batch_size // LARGE**2]]
-            else:
-                yield draws
-
-    @property
-    def crops(self) -> int:
-        """Number of crops in an epoch."""
-        large = len(self) // self.large_every if self.large_every else 0
-        return len(self.sampler) - large * (self.batch_size - self.batch_size // LARGE**2)
-
-
 def split_fold(config: Config) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, str]]:
     """Training and validation tiles of the configured fold, and what is wrong with the tiles left out, by id.
 
@@ -203,14 +173,14 @@ def split_fold(config: Config) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, st
 
 
 def create_train_loader(table: pd.DataFrame, config: Config, rank: int = 0, world_size: int = 1) -> DataLoader:
-    """Endless-draw training crops, steps_per_epoch batches an epoch; set batch_sampler.sampler.epoch before each."""
+    """Endless-draw training crops, steps_per_epoch batches an epoch; set loader.sampler.epoch before each."""
     cfg = config.data
     dataset = CropDataset(table, config.augment, config.model, config.seed, cfg.balance_cities, cfg.cache_mb)
     steps = config.train.steps_per_epoch or max(1, round(len(dataset) / (cfg.batch_size * world_size)))
-    draws = DrawSampler(steps * cfg.batch_size * world_size, rank, world_size)
     return DataLoader(
         dataset,
-        batch_sampler=CropBatches(draws, cfg.batch_size, config.augment.large_every),
+        batch_size=cfg.batch_size,
+        sampler=DrawSampler(steps * cfg.batch_size * world_size, rank, world_size),
         num_workers=cfg.workers,
         persistent_workers=cfg.workers > 0,
         pin_memory=torch.cuda.is_available(),

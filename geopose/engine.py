@@ -198,7 +198,7 @@ class PoseRunner(dl.Runner):
 
     def on_epoch_start(self, runner):
         super().on_epoch_start(runner)
-        self.loaders["train"].batch_sampler.sampler.epoch = self.epoch_step
+        self.loaders["train"].sampler.epoch = self.epoch_step
 
     def on_epoch_end(self, runner):
         super().on_epoch_end(runner)
@@ -587,7 +587,7 @@ class ManifestCallback(Callback):
             "seed": config.seed,
             "epochs": runner.epoch_step,
             "optimizer_steps": runner.epoch_step * runner.steps_per_epoch,
-            "crops_seen": runner.epoch_step * runner.loaders["train"].batch_sampler.crops * runner.engine.num_processes,
+            "crops_seen": runner.epoch_step * len(runner.loaders["train"].sampler) * runner.engine.num_processes,
             "seconds": round(time.monotonic() - self.start, 1),
             "schedule_boundaries": getattr(getattr(runner, "schedule", None), "boundaries", None),
             "processes": runner.engine.num_processes,

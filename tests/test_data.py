@@ -10,8 +10,6 @@ from geopose import io
 from geopose.cli import UserError, run_command
 from geopose.config import AugmentConfig, ModelConfig, load_config
 from geopose.data import (
-    LARGE,
-    CropBatches,
     CropDataset,
     DrawSampler,
     TileDataset,
@@ -111,20 +109,6 @@ def test_ranks_share_an_epoch_without_overlap():
     draws = [list(rank) for rank in ranks]
     assert all(len(d) == 4 == len(rank) for d, rank in zip(draws, ranks, strict=True))
     assert sorted(draws[0] + draws[1] + draws[2]) == list(range(12, 24))
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_every_so_many_batches_has_fewer_crops_twice_as_wide(table, workers):
-    crops = CropDataset(table, AugmentConfig(level="none", crop_px=12, crop_jitter=1.0), ModelConfig(), seed=1)
-    batches = CropBatches(DrawSampler(40, rank=0, world_size=1), batch_size=8, large_every=2)
-    loader = DataLoader(crops, batch_sampler=batches, num_workers=workers)
-    loaded = list(loader)
-    assert [tuple(batch["image"].shape) for batch in loaded] == [(8, 3, 12, 12), (2, 3, 24, 24)] * 2 + [(8, 3, 12, 12)]
-    assert batches.crops == sum(len(batch["id"]) for batch in loaded)
-    assert loaded[1]["id"] == [crops[draw]["id"] for draw in (8, 9)]
-    np.testing.assert_array_equal(loaded[1]["gsd_m"], [crops[draw]["gsd_m"] for draw in (8, 9)])
-    assert torch.equal(loaded[1]["image"][1], crops[9, LARGE]["image"])
-    assert CropBatches(DrawSampler(40, rank=0, world_size=1), batch_size=8).crops == 40
 
 
 def test_windows_are_square_inside_and_of_the_jittered_size():
