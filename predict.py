@@ -19,7 +19,7 @@ from geopose.runs import (
     fingerprint_images,
     finished_runs,
     newest_run,
-    usual_zooms,
+    usual_sizes,
 )
 from geopose.store import prefer_prepared
 
@@ -37,6 +37,9 @@ def main() -> int:
     parser.add_argument("--tta", default="d4", help=f"views: {', '.join(TTA)}")
     parser.add_argument(
         "--zooms", nargs="+", type=float, default=[], metavar="Z", help="views at these sizes; none: the runs' own"
+    )
+    parser.add_argument(
+        "--zoom-weights", nargs="+", type=float, default=[], metavar="W", help="one per size in --zooms"
     )
     parser.add_argument(
         "--combine", default="mean", help=f"heights of views and checkpoints: {', '.join(COMBINATIONS)}"
@@ -66,9 +69,12 @@ def main() -> int:
 
 def read_blend(args: Namespace, runs: list[Path]) -> BlendConfig:
     """How the command line wants the runs blended."""
+    if args.zoom_weights and not args.zooms:
+        raise UserError("--zoom-weights without --zooms: name the sizes that they weigh")
+    given = {"zooms": tuple(args.zooms), "zoom_weights": tuple(args.zoom_weights)}
     return BlendConfig(
         tta=args.tta,
-        zooms=tuple(args.zooms) or usual_zooms(runs),
+        **(given if args.zooms else usual_sizes(runs)),
         combine=args.combine,
         run_weights=tuple(args.run_weights),
         checkpoint_weights=tuple(args.checkpoint_weights),

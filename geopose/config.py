@@ -133,6 +133,7 @@ class PredictConfig:
     """How predict.py and the demo look at images with this run, unless told otherwise."""
 
     zooms: list[float] = field(default_factory=lambda: [1.0])  # sizes of views; others than 1 want wide_probability
+    zoom_weights: list[float] = field(default_factory=list)  # one per size; none for equal
 
 
 @dataclass
@@ -162,12 +163,14 @@ class Config:
 class BlendConfig:
     """How checkpoints and views join into one prediction.
 
-    run_weights: one per run, none for equal. checkpoint_weights: by rank within a run, best first; checkpoints beyond
-    the list are left out, none for equal. average_weights: one model per run, the mean of its checkpoints' weights.
+    zoom_weights: one per size of zooms, run_weights: one per run, none for equal. checkpoint_weights: by rank within a
+    run, best first; checkpoints beyond the list are left out, none for equal. average_weights: one model per run, the
+    mean of its checkpoints' weights.
     """
 
     tta: str = "d4"
     zooms: tuple[float, ...] = (1.0,)
+    zoom_weights: tuple[float, ...] = ()
     combine: str = "mean"
     run_weights: tuple[float, ...] = ()
     checkpoint_weights: tuple[float, ...] = ()
@@ -178,9 +181,12 @@ class BlendConfig:
         for flag, choices in (("tta", TTA), ("combine", COMBINATIONS), ("precision", PRECISIONS)):
             if getattr(self, flag) not in choices:
                 raise UserError(f"--{flag} {getattr(self, flag)} is unknown; there are {', '.join(choices)}")
-        for flag in ("zooms", "run_weights", "checkpoint_weights"):
+        for flag in ("zooms", "zoom_weights", "run_weights", "checkpoint_weights"):
             if any(value <= 0 for value in getattr(self, flag)):
                 raise UserError(f"--{flag.replace('_', '-')} {list(getattr(self, flag))}: all must be positive")
+        weights, sizes = len(self.zoom_weights), len(self.zooms)
+        if weights not in (0, sizes):
+            raise UserError(f"--zoom-weights: {weights} weights for {sizes} sizes of views; give one per size")
 
 
 CHOICES = {
@@ -238,6 +244,9 @@ def check_config(config: Config) -> None:
         raise UserError(f"augment.wide_factor={config.augment.wide_factor} must be 1 or more")
     if not 0 <= config.loss.trim < 1:
         raise UserError(f"loss.trim={config.loss.trim} must lie in [0, 1)")
+    weights, sizes = len(config.predict.zoom_weights), len(config.predict.zooms)
+    if weights not in (0, sizes):
+        raise UserError(f"predict.zoom_weights has {weights} entries for {sizes} in predict.zooms; give one per size")
     wanted = 1 if config.model.decoder == "fpn" else len(config.model.encoder_layers) - 1
     if len(config.model.decoder_channels) != wanted:
         raise UserError(

@@ -73,7 +73,8 @@ class Ensemble:
     ):
         self.cfg, self.device, self.calibration = cfg, device, calibration
         self.keep_models, self.spread = keep_models, spread
-        self.views = [(view, zoom) for view in VIEWS[cfg.tta] for zoom in cfg.zooms]
+        sizes = list(zip(cfg.zooms, cfg.zoom_weights or (1.0,) * len(cfg.zooms), strict=True))
+        self.views = [(view, zoom, weight) for view in VIEWS[cfg.tta] for zoom, weight in sizes]
         self.precision = pick_precision(cfg.precision, device)
         self.members = [member for run, w in weigh_runs(runs, cfg) for member in self._members(run, w)]
 
@@ -111,8 +112,8 @@ class Ensemble:
         with autocast(self.device, self.precision):
             for member in self.members:
                 model = member.load()
-                for view, zoom in self.views:
-                    blend.add(predict_view(model, on_device, view, zoom), member.weight, zoom == posing)
+                for view, zoom, weight in self.views:
+                    blend.add(predict_view(model, on_device, view, zoom), member.weight * weight, zoom == posing)
             pose = blend.compute()
             if not all(bool(torch.isfinite(values).all()) for values in pose.values()):
                 raise self._explain_nonfinite(on_device, batch["id"][0])
@@ -122,7 +123,7 @@ class Ensemble:
         """Where a prediction that is not finite began, found by predicting it again."""
         for member in self.members:
             model = member.load()
-            for view, zoom in self.views:
+            for view, zoom, _ in self.views:
                 with count_nonfinite(model) as counts:
                     predict_view(model, batch, view, zoom)
                 if counts:

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from statistics import fmean
 
 from geopose import io
 from geopose.cli import UserError
@@ -61,15 +62,20 @@ def fingerprint_checkpoints(runs: list[str | os.PathLike]) -> dict[str, str]:
     return {str(path): fingerprint_file(path) for run in runs for path in checkpoint_paths(run)}
 
 
-def usual_zooms(runs: list[str | os.PathLike]) -> tuple[float, ...]:
-    """Sizes of views that all of the runs' configs name, ascending; 1 alone where they agree on none.
+def usual_sizes(runs: list[str | os.PathLike]) -> dict[str, tuple[float, ...]]:
+    """zooms and zoom_weights, as BlendConfig takes them: sizes of views that all of the runs' configs name, ascending.
 
+    A size weighs as the runs weigh it in the mean, each by its share; where they agree on no size, it is 1 alone.
     Raises UserError for a folder that holds no finished run.
     """
+    shares = []
     for run in runs:
         read_manifest(run)
-    common = set.intersection(*(set(run_config(run).predict.zooms) for run in runs))
-    return tuple(sorted(common)) or (1.0,)
+        cfg = run_config(run).predict
+        weights = cfg.zoom_weights or [1.0] * len(cfg.zooms)
+        shares.append({zoom: weight / sum(weights) for zoom, weight in zip(cfg.zooms, weights, strict=True)})
+    zooms = tuple(sorted(set.intersection(*map(set, shares)))) or (1.0,)
+    return {"zooms": zooms, "zoom_weights": tuple(fmean(share.get(zoom, 1.0) for share in shares) for zoom in zooms)}
 
 
 def encode_recipe(recipe: dict) -> bytes:

@@ -39,6 +39,7 @@ def test_overrides_win_over_the_file():
         ("augment.crop_jitter=2", "(0, 1]"),
         ("train.epochs", "no key=value"),
         ("model.decoder_channels=[8,8]", "over 4 encoder layers takes 3"),
+        ("predict.zoom_weights=[1,2]", "predict.zoom_weights has 2 entries for 1 in predict.zooms"),
         ("augment.wide_factor=0.5", "augment.wide_factor=0.5 must be 1 or more"),
     ],
 )

@@ -104,6 +104,26 @@ def test_many_runs_blend(job, other_fold):
     assert "2 models x 6 views" in ok(blend)
     wrong = run("predict.py", "--data", job / "data", "--runs", *runs, "--out", job / "x.tar.gz", "--run-weights", 1)
     assert_user_error(wrong, "--run-weights", "1 weights for 2 runs")
+    command = ("predict.py", "--data", job / "data", "--runs", runs[0], "--out", job / "x.tar.gz")
+    wrong = run(*command, "--zooms", 1, 0.5, "--zoom-weights", 3)
+    assert_user_error(wrong, "--zoom-weights", "1 weights for 2 sizes of views")
+    assert_user_error(run(*command, "--zoom-weights", 3), "--zoom-weights without --zooms")
+
+
+def test_sizes_weigh_as_told(job):
+    row = io.read_test_table(job / "data").iloc[0]
+    image = torch.from_numpy(np.ascontiguousarray(io.read_rgb(row.rgb).transpose(2, 0, 1)))
+    batch = {"image": image[None], "gsd_m": torch.tensor([row.gsd_m]).float(), "city": [row.city], "id": [row.id]}
+
+    def predicted(zooms, zoom_weights=()):
+        blend = BlendConfig(tta="flips", zooms=zooms, zoom_weights=zoom_weights)
+        return Ensemble([job / "runs" / "fold0"], blend, torch.device("cpu"), Calibration()).predict(batch)
+
+    whole, half, both = predicted((1.0,)), predicted((0.5,)), predicted((1.0, 0.5), (3.0, 1.0))
+    assert not torch.allclose(whole["agl_m"], half["agl_m"], rtol=0.01)
+    torch.testing.assert_close(both["agl_m"], 0.75 * whole["agl_m"] + 0.25 * half["agl_m"])
+    torch.testing.assert_close(both["scale_px_per_m"], whole["scale_px_per_m"])  # by the views nearest to size 1 alone
+    torch.testing.assert_close(both["direction"], whole["direction"])
 
 
 def test_out_of_fold_predictions_cover_the_training_half(job, other_fold):

@@ -16,7 +16,7 @@ from geopose.config import TTA, BlendConfig
 from geopose.devices import pick_device
 from geopose.inference import Ensemble
 from geopose.report.panel import draw_panel
-from geopose.runs import newest_run, usual_zooms
+from geopose.runs import newest_run, usual_sizes
 from geopose.scene import SceneOptions, SceneReader, predict_scene
 
 SHOWN_PX = 1024
@@ -32,7 +32,7 @@ def main() -> int:
     args = parser.parse_args()
 
     runs = [Path(run) for run in args.runs] or [newest_run("runs")]
-    blend = BlendConfig(tta=args.tta, zooms=usual_zooms(runs))
+    blend = BlendConfig(tta=args.tta, **usual_sizes(runs))
     ensemble = Ensemble(runs, blend, pick_device("auto"), Calibration(), spread=True)
     with tempfile.TemporaryDirectory() as folder:
         pose = predict_scene(args.image, Path(folder), ensemble, SceneOptions(args.gsd))
