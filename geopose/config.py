@@ -112,6 +112,7 @@ class OptimConfig:
 class TrainConfig:
     """Length, precision and what is kept."""
 
+    start_from: str | None = None  # a finished run of the same model, whose best checkpoint training goes on from
     epochs: int = 20
     steps_per_epoch: int | None = None  # null: as many as it takes to see every training tile once
     max_minutes: float | None = None  # when set, replaces epochs: training fits its schedule to this time and ends

@@ -17,7 +17,7 @@ from torch import distributed
 from torch.multiprocessing import ProcessRaisedException
 
 from geopose import io
-from geopose.checkpoints import CHECKPOINT_SUFFIX, save_state, save_weights
+from geopose.checkpoints import CHECKPOINT_SUFFIX, load_weights, save_state, save_weights
 from geopose.cli import UserError, progress
 from geopose.config import Config, save_config
 from geopose.data import create_train_loader, create_valid_loader, split_fold
@@ -28,7 +28,7 @@ from geopose.manifest import describe_environment, fingerprint_data
 from geopose.metrics import PoseScores
 from geopose.models.model import count_parameters, create_model
 from geopose.models.zoom import forward_zoomed, input_zoom
-from geopose.runs import fingerprint_file, run_config, write_manifest
+from geopose.runs import checkpoint_paths, fingerprint_file, read_manifest, run_config, write_manifest
 from geopose.schedule import Schedule, fixed_boundaries, next_boundary
 from geopose.snapshots import snapshot
 from geopose.store import advise_preparing
@@ -114,6 +114,8 @@ class PoseRunner(dl.Runner):
 
     def get_model(self):
         model = create_model(self.config.model)
+        if self.config.train.start_from:
+            load_weights(model, checkpoint_paths(self.config.train.start_from)[0])
         if self.config.train.compile:
             model.compile()  # in place: the weights keep their names
         return model.to(memory_format=torch.channels_last) if self.config.train.channels_last else model
@@ -569,7 +571,10 @@ class ManifestCallback(Callback):
 
     def on_experiment_start(self, runner) -> None:
         self.start = time.monotonic()
-        self.environment = describe_environment()  # the code's commit may be another when training ends
+        origin = runner.config.train.start_from
+        # As they are now: the code's commit, or the run begun from, may be another when training ends.
+        self.origin = {"started_from": read_manifest(origin)} if origin else {}
+        self.environment = describe_environment()
 
     def state(self) -> float:
         return time.monotonic() - self.start
@@ -603,6 +608,7 @@ class ManifestCallback(Callback):
                 "skipped_tiles": runner.skipped_tiles,
             },
             "checkpoints": [c | {"sha256": fingerprint_file(folder / c["file"])} for c in kept],
+            **self.origin,
             **self.environment,
         }
         write_manifest(runner.run_dir, manifest)

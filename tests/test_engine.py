@@ -27,6 +27,23 @@ def test_the_best_checkpoints_are_kept_and_named_best_first(tiny_data, tmp_path)
     load_weights(create_model(config.model, load_weights=False), checkpoint_paths(tmp_path / "run")[0])
 
 
+def test_training_goes_on_from_another_run(tiny_data, tmp_path):
+    still = ["optim.lr=1e-30", "optim.min_lr=0", "optim.weight_decay=0"]
+    first, second = tmp_path / "first", tmp_path / "second"
+    train(config_of(tiny_data, first, "seed=1"))
+    train(config_of(tiny_data, second, "seed=2", f"train.start_from={first}", *still))
+    before, after = (load_file(checkpoint_paths(run_dir)[0]) for run_dir in (first, second))
+    weights = [name for name in before if name.endswith("weight")]
+    assert weights and all(torch.equal(before[name], after[name]) for name in weights)
+    assert read_manifest(second)["started_from"] == read_manifest(first)
+    assert "started_from" not in read_manifest(first)
+    other = config_of(tiny_data, tmp_path / "other", f"train.start_from={first}", "model.head_channels=4")
+    with pytest.raises(UserError, match="belongs to another model config"):
+        train(other)
+    with pytest.raises(UserError, match="holds no finished run"):
+        train(config_of(tiny_data, tmp_path / "none", f"train.start_from={tmp_path / 'nothing'}"))
+
+
 def test_a_time_budget_ends_with_a_whole_schedule(tiny_data, tmp_path):
     config = config_of(tiny_data, tmp_path / "run", "train.max_minutes=0.03", "optim.min_lr=0")
     train(config)
