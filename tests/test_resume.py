@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -119,7 +120,9 @@ def test_a_killed_process_goes_on(tiny_data, tmp_path, whole):
 
     def strike(blow: int, seconds: float) -> tuple[int, str]:
         """Start, wait for the end of an epoch and some more, and strike. An early end is no fault here."""
-        process = subprocess.Popen(command, cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore Ctrl-C
+        process = subprocess.Popen(command, cwd=REPO, preexec_fn=heed, **pipes)
         while (line := process.stdout.readline()) and not line.startswith("epoch "):
             pass
         time.sleep(seconds)
