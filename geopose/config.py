@@ -245,9 +245,10 @@ def check_config(config: Config) -> None:
         raise UserError(f"augment.wide_factor={config.augment.wide_factor} must be 1 or more")
     if not 0 <= config.loss.trim < 1:
         raise UserError(f"loss.trim={config.loss.trim} must lie in [0, 1)")
-    weights, sizes = len(config.predict.zoom_weights), len(config.predict.zooms)
-    if weights not in (0, sizes):
-        raise UserError(f"predict.zoom_weights has {weights} entries for {sizes} in predict.zooms; give one per size")
+    try:
+        BlendConfig(zooms=tuple(config.predict.zooms), zoom_weights=tuple(config.predict.zoom_weights))
+    except UserError as error:  # which names predict.py's flags
+        raise UserError(f"predict.zooms, predict.zoom_weights: {error}") from None
     wanted = 1 if config.model.decoder == "fpn" else len(config.model.encoder_layers) - 1
     if len(config.model.decoder_channels) != wanted:
         raise UserError(
