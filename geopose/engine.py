@@ -65,6 +65,8 @@ class PoseRunner(dl.Runner):
         self.run_dir = Path(config.run.dir)
         self.device = pick_device(config.train.device)
         self.precision = pick_precision(config.train.precision, self.device)
+        origin = config.train.start_from
+        self.start_checkpoint = checkpoint_paths(origin)[0] if origin else None
         self.train_table, self.valid_table, self.skipped_tiles = split_fold(config)
         self.cities = sorted(self.valid_table.city.unique())
 
@@ -114,8 +116,8 @@ class PoseRunner(dl.Runner):
 
     def get_model(self):
         model = create_model(self.config.model)
-        if self.config.train.start_from:
-            load_weights(model, checkpoint_paths(self.config.train.start_from)[0])
+        if self.start_checkpoint:
+            load_weights(model, self.start_checkpoint)
         if self.config.train.compile:
             model.compile()  # in place: the weights keep their names
         return model.to(memory_format=torch.channels_last) if self.config.train.channels_last else model
@@ -572,15 +574,16 @@ class ManifestCallback(Callback):
     def on_experiment_start(self, runner) -> None:
         self.start = time.monotonic()
         origin = runner.config.train.start_from
-        # As they are now: the code's commit, or the run begun from, may be another when training ends.
+        # As they are now: the code's commit, or the run begun from, may be another when training ends or goes on.
         self.origin = {"started_from": read_manifest(origin)} if origin else {}
         self.environment = describe_environment()
 
-    def state(self) -> float:
-        return time.monotonic() - self.start
+    def state(self) -> dict:
+        return {"seconds": time.monotonic() - self.start, "origin": self.origin}
 
-    def restore(self, state: float) -> None:
-        self.start = time.monotonic() - state
+    def restore(self, state: dict) -> None:
+        self.start = time.monotonic() - state["seconds"]
+        self.origin = state["origin"]
 
     def on_experiment_end(self, runner) -> None:
         if not runner.engine.is_main_process:

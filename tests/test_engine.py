@@ -41,7 +41,7 @@ def test_training_goes_on_from_another_run(tiny_data, tmp_path):
     with pytest.raises(UserError, match="belongs to another model config"):
         train(other)
     with pytest.raises(UserError, match="holds no finished run"):
-        train(config_of(tiny_data, tmp_path / "none", f"train.start_from={tmp_path / 'nothing'}"))
+        train(config_of(tiny_data, tmp_path / "none", f"train.start_from={tmp_path / 'nothing'}", "data.root=nowhere"))
 
 
 def test_a_time_budget_ends_with_a_whole_schedule(tiny_data, tmp_path):

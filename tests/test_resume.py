@@ -17,7 +17,7 @@ from helpers import REPO, assert_user_error, config_of, half_written, run
 from geopose import checkpoints, engine, io
 from geopose.cli import UserError
 from geopose.engine import STATE_FILE, LossCallback, train
-from geopose.runs import checkpoint_paths, read_manifest
+from geopose.runs import checkpoint_paths, read_manifest, write_manifest
 
 LONG = ["train.epochs=4", "train.ema_decay=0.9", "train.early_stop_patience=9", "train.keep_checkpoints=2"]
 
@@ -99,6 +99,19 @@ def test_a_state_half_written_never_counts(tiny_data, tmp_path, whole, monkeypat
             train(config)
     train(config)
     assert_same_run(tmp_path / "run", whole)
+
+
+def test_a_run_names_the_origin_it_began_from_though_another_stands_there_now(tiny_data, tmp_path, whole, monkeypatch):
+    origin, run_dir = tmp_path / "origin", tmp_path / "run"
+    shutil.copytree(whole, origin)
+    config = config_of(tiny_data, run_dir, *LONG, f"train.start_from={origin}")
+    with monkeypatch.context() as patch:
+        break_at(patch, LossCallback, "on_batch_end", 9)
+        with pytest.raises(Broken):
+            train(config)
+    write_manifest(origin, read_manifest(origin) | {"seed": 7})
+    train(config)
+    assert read_manifest(run_dir)["started_from"] == read_manifest(whole)
 
 
 def test_an_unfinished_run_with_other_settings_is_refused(tiny_data, tmp_path, monkeypatch):
