@@ -90,13 +90,13 @@ splits: data ## train the default with places seen, unseen, and whole cities lef
 	@for split in stratified cluster group; do $(MAKE) --no-print-directory folds SPLIT=$$split FOLDS=4 || exit 1; done
 	$(PY) -m geopose.compare configs/splits/lite0.yaml --data $(DATA) --folds $(DATA)/folds-stratified4.csv
 
-# The released run: tiles of another seed than the default's; a good hour's training, and as long again on larger tiles,
+# The released run: tiles of another seed than the default's; a good hour's training, and half of one on larger tiles,
 # which starts from the mean of the first; weights in float16.
-release: $(READY) ## make runs/synthetic_lite0/fold0 anew: configs lite0_large, then lite0_wide (three hours)
+release: $(READY) ## make runs/synthetic_lite0/fold0 anew: configs lite0_large, then lite0_wide (two hours)
 	$(PY) -m geopose.synthetic --out data/synthetic-large --train 2400 --test 40 --seed 1
 	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_large.yaml DATA=data/synthetic-large FOLDS=40 FOLD=0
 	[ -d runs/lite0_large/mean ] || $(PY) -m geopose.release --run runs/lite0_large/fold0 --out runs/lite0_large/mean
-	$(PY) -m geopose.synthetic --out data/synthetic-1024 --train 540 --test 8 --size 1024 --seed 1
+	$(PY) -m geopose.synthetic --out data/synthetic-1024 --train 320 --test 8 --size 1024 --seed 1
 	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_wide.yaml DATA=data/synthetic-1024 FOLDS=40 FOLD=0
 	$(PY) -m geopose.release --run runs/lite0_wide/fold0 --out runs/synthetic_lite0/new
 	rm -rf runs/synthetic_lite0/fold0 && mv runs/synthetic_lite0/new runs/synthetic_lite0/fold0
