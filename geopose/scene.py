@@ -19,12 +19,13 @@ from rasterio.windows import Window
 
 from geopose import io
 from geopose.cli import UserError, progress
-from geopose.geometry import angle_error_rad, direction_angle, metres_per_degree, wrap_angle
+from geopose.geometry import angle_error_rad, direction_angle, flow_direction, metres_per_degree
 from geopose.inference import Ensemble
 from geopose.rectify import rectify_files
 
 STRETCH_PERCENT = (2.0, 98.0)
 OVERVIEW_PX = 1024  # side of the shrunken image that the stretch is measured on
+NEAR_RAD = math.radians(60)  # tiles whose directions differ by more from the most agreed on tell nothing of a scene's
 CACHE_MB = 200  # of GDAL's blocks, which take a twentieth of all memory otherwise; rows of a wide scene need 60
 
 
@@ -209,8 +210,8 @@ def pyramid(height: int, width: int) -> np.ndarray:
 def combine_poses(poses: np.ndarray) -> tuple[float, float]:
     """One scale and angle of tiles [N,3] (scale, angle, weight), robust against tiles that are wrong by far.
 
-    The weighted median of the scales; of the angles the one with the least weighted sum of differences. Flat tiles,
-    which show no lean, weigh next to nothing.
+    The weighted median of the scales; of the angles the weighted mean of those within NEAR_RAD of the one that has the
+    least weighted sum of differences. Flat tiles, which show no lean, weigh next to nothing.
     """
     if not len(poses):
         raise UserError("the image holds no data at all; give another")
@@ -219,5 +220,6 @@ def combine_poses(poses: np.ndarray) -> tuple[float, float]:
     order = np.argsort(scales)
     half = np.searchsorted(np.cumsum(weights[order]), weights.sum() / 2)
     differences = angle_error_rad(angles[:, None], angles)
-    best = int(np.argmin(differences @ weights))
-    return float(scales[order[half]]), float(wrap_angle(angles[best]))
+    near = differences[np.argmin(differences @ weights)] <= NEAR_RAD
+    direction = weights[near] @ flow_direction(angles[near])
+    return float(scales[order[half]]), float(direction_angle(direction))

@@ -108,7 +108,15 @@ def test_gsd_comes_from_the_georeference(tmp_path):
 def test_one_pose_withstands_wrong_tiles():
     good = [(1.0 + 0.01 * k, 0.05 * k - 0.1, 100.0) for k in range(5)]
     scale, angle = combine_poses(np.array([*good, (9.0, 3.0, 100.0), (0.1, 2.0, 0.0)]))
-    assert scale == pytest.approx(1.03, abs=0.03) and np.cos(angle) > 0.98
+    assert scale == pytest.approx(1.03, abs=0.03)
+    # The wrong ones, 2 and 3 rad, take no part; the good ones, -0.1 to 0.1 rad, lie on both sides of 0.
+    assert np.sin(angle) == pytest.approx(0, abs=1e-9) and np.cos(angle) > 0
+
+
+def test_the_directions_of_tiles_weigh_by_their_heights():
+    _, angle = combine_poses(np.array([(1.0, 0.0, 1.0), (1.0, 0.3, 3.0), (1.0, 0.3, 0.0)]))
+    mean = np.array([1, 0]) + 3 * np.array([np.cos(0.3), np.sin(0.3)])
+    assert angle == pytest.approx(np.arctan2(mean[1], mean[0]))
 
 
 def test_the_command_predicts_and_rectifies_images(job, tmp_path):
