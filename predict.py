@@ -172,7 +172,7 @@ def predict_folder(args: Namespace) -> int:
     pace = f", {median(seconds):.2f} s per image" if seconds else ""
     print(
         f"{out}: {len(table)} tiles, {out.stat().st_size / 1e6:.1f} MB, valid; "
-        f"{len(ensemble.members)} models x {len(ensemble.views)} views{pace}"
+        f"{len(ensemble.members)} models x {len(ensemble.views) * len(ensemble.sizes)} views{pace}"
     )
     return 0
 

@@ -185,6 +185,8 @@ class BlendConfig:
         for flag in ("zooms", "zoom_weights", "run_weights", "checkpoint_weights"):
             if any(value <= 0 for value in getattr(self, flag)):
                 raise UserError(f"--{flag.replace('_', '-')} {list(getattr(self, flag))}: all must be positive")
+        if len(set(self.zooms)) < len(self.zooms):
+            raise UserError(f"--zooms {list(self.zooms)}: name each size once, and weigh it by --zoom-weights")
         weights, sizes = len(self.zoom_weights), len(self.zooms)
         if weights not in (0, sizes):
             raise UserError(f"--zoom-weights: {weights} weights for {sizes} sizes of views; give one per size")

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from geopose.layers import count_nonfinite
 from geopose.metrics import PoseScores
 from geopose.overlap import read_ahead
 from geopose.runs import checkpoint_paths
-from geopose.tta import VIEWS, Blend, pose_zoom, predict_view
+from geopose.tta import VIEWS, Blend, predict_sizes, predict_view
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,8 @@ class Ensemble:
     ):
         self.cfg, self.device, self.calibration = cfg, device, calibration
         self.keep_models, self.spread = keep_models, spread
-        sizes = list(zip(cfg.zooms, cfg.zoom_weights or (1.0,) * len(cfg.zooms), strict=True))
-        self.views = [(view, zoom, weight) for view in VIEWS[cfg.tta] for zoom, weight in sizes]
+        self.views = VIEWS[cfg.tta]
+        self.sizes = dict(zip(cfg.zooms, cfg.zoom_weights or (1.0,) * len(cfg.zooms), strict=True))
         self.precision = pick_precision(cfg.precision, device)
         self.members = [member for run, w in weigh_runs(runs, cfg) for member in self._members(run, w)]
 
@@ -108,12 +109,12 @@ class Ensemble:
     def predict(self, batch: dict) -> dict:
         """Blended pose of a batch of tiles; see Blend.compute."""
         on_device = {key: batch[key].to(self.device) for key in ("image", "gsd_m")} | {"city": batch["city"]}
-        blend, posing = Blend(self.cfg.combine, self.spread), pose_zoom(self.cfg.zooms)
+        blend = Blend(self.cfg.combine, self.spread)
         with autocast(self.device, self.precision):
             for member in self.members:
                 model = member.load()
-                for view, zoom, weight in self.views:
-                    blend.add(predict_view(model, on_device, view, zoom), member.weight * weight, zoom == posing)
+                for view in self.views:
+                    blend.add(predict_sizes(model, on_device, view, self.sizes), member.weight)
             pose = blend.compute()
             if not all(bool(torch.isfinite(values).all()) for values in pose.values()):
                 raise self._explain_nonfinite(on_device, batch["id"][0])
@@ -123,7 +124,7 @@ class Ensemble:
         """Where a prediction that is not finite began, found by predicting it again."""
         for member in self.members:
             model = member.load()
-            for view, zoom, _ in self.views:
+            for view, zoom in product(self.views, self.sizes):
                 with count_nonfinite(model) as counts:
                     predict_view(model, batch, view, zoom)
                 if counts:

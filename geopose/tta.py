@@ -1,11 +1,11 @@
 """Test-time augmentation: views of an image under symmetries of the square and zooms, and how their answers join."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from geopose.geometry import D4_MATRICES, apply_d4, d4_inverse, fit_scale, transform_direction
 from geopose.models.zoom import forward_zoomed, input_zoom
@@ -40,9 +40,35 @@ def predict_view(model: nn.Module, batch: dict, view: str = "e", zoom: float = 1
     }
 
 
-def pose_zoom(zooms: Iterable[float]) -> float:
-    """The one of some zooms whose views tell scale and direction: the nearest to 1, for lean shows in thin walls."""
-    return min(zooms, key=lambda zoom: abs(math.log(zoom)))
+def predict_sizes(model: nn.Module, batch: dict, view: str, sizes: dict[float, float]) -> dict:
+    """One view's prediction, as predict_view's, at several sizes: zoom -> positive weight.
+
+    Scale and direction are those of the size nearest to the image's own, for lean shows in thin walls. To the heights
+    of smaller ones is added what that one shows beyond their resolution, so that they move whole roofs and leave edges
+    sharp. The heights are the weighted mean of all, each taken as 0 where it is below ground.
+    """
+    own = min(sizes, key=lambda zoom: abs(math.log(zoom)))
+    pose = predict_view(model, batch, view, own)
+    if len(sizes) == 1:
+        return pose
+    agl_m = pose["agl_m"].clamp(min=0) * sizes[own]
+    for zoom, weight in sizes.items():
+        if zoom == own:
+            continue
+        other_m = predict_view(model, batch, view, zoom)["agl_m"]
+        if zoom < own:
+            resolution = zoom * input_zoom(model.cfg, float(batch["gsd_m"][0])) / model.cfg.head_stride
+            other_m = other_m + detail_beyond(pose["agl_m"], resolution)
+        agl_m.add_(other_m.clamp(min=0), alpha=weight)
+    return pose | {"agl_m": agl_m / sum(sizes.values())}
+
+
+def detail_beyond(values, resolution: float):
+    """What of values [B,1,H,W] gets lost when they shrink to a share (resolution) of their size and grow back."""
+    shape = values.shape[-2:]
+    size = [max(1, round(side * resolution)) for side in shape]
+    shrunken = F.interpolate(values, size=size, mode="bilinear", align_corners=False, antialias=True)
+    return values - F.interpolate(shrunken, size=shape, mode="bilinear", align_corners=False)
 
 
 @dataclass
@@ -56,17 +82,15 @@ class Blend:
     combine: str = "mean"
     spread: bool = False
     weight: float = 0.0
-    pose_weight: float = 0.0
     sums: dict[str, torch.Tensor] = field(default_factory=dict)
     pivot_m: torch.Tensor | None = None
     heights: list[torch.Tensor] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
 
-    def add(self, prediction: dict, weight: float = 1.0, tells_pose: bool = True) -> None:
-        """Take in one prediction of predict_view with a positive weight; of some the heights alone."""
+    def add(self, prediction: dict, weight: float = 1.0) -> None:
+        """Take in one prediction of predict_view or predict_sizes with a positive weight."""
         self.weight += weight
-        self.pose_weight += weight * tells_pose
-        summed = ("direction", "scale_px_per_m") if tells_pose else ()
+        summed = ("direction", "scale_px_per_m")
         if self.spread:
             self._add_deviation(prediction["agl_m"], weight)
         if self.combine == "median":
@@ -85,7 +109,7 @@ class Blend:
         agl_m = self.sums["agl_m"] / self.weight if self.combine == "mean" else self._median_height()
         pose = {
             "agl_m": agl_m,
-            "scale_px_per_m": self.sums["scale_px_per_m"] / self.pose_weight,
+            "scale_px_per_m": self.sums["scale_px_per_m"] / self.weight,
             "direction": nn.functional.normalize(self.sums["direction"], dim=-1),
         }
         if self.spread:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from geopose.config import TTA, ModelConfig
-from geopose.tta import VIEWS, Blend, pose_zoom, predict_view
+from geopose.tta import VIEWS, Blend, predict_sizes, predict_view
 
 
 class ReadsTheAnswer(nn.Module):
@@ -84,6 +84,42 @@ def test_models_of_another_resolution_answer_in_the_images_frame(cfg):
     torch.testing.assert_close(prediction["agl_m"][:, 0, 4:-4, 4:-4], height[:, 4:-4, 4:-4], atol=0.05, rtol=0)
 
 
+@pytest.mark.parametrize("view", ["e", "r90"])
+def test_small_sizes_get_the_detail_they_cannot_resolve(view):
+    """What is known exactly at the image's own size comes out unchanged: all that a smaller one loses is put back."""
+    batch, height, scale, direction = make_scene(smooth=False)
+    alone = predict_view(ReadsTheAnswer(), batch, view, 0.5)["agl_m"][:, 0]
+    assert (alone - height).abs().mean() > 3
+    pose = predict_sizes(ReadsTheAnswer(), batch, view, {0.5: 1.0, 1.0: 2.0})
+    torch.testing.assert_close(pose["agl_m"][:, 0], height, atol=2e-2, rtol=0)
+    torch.testing.assert_close(pose["scale_px_per_m"], scale)
+    torch.testing.assert_close(pose["direction"], direction, atol=1e-4, rtol=0)
+
+
+class KnowsOneSize(ReadsTheAnswer):
+    """Sees an image of GSD_M as ReadsTheAnswer does; at other sizes, flat ground that leans elsewhere."""
+
+    def forward(self, image, gsd_m, city, native_gsd_m=None):
+        outputs = super().forward(image, gsd_m, city, native_gsd_m)
+        if native_gsd_m is None:
+            return outputs
+        return outputs | {"agl_m": outputs["agl_m"] * 0, "direction": -outputs["direction"]}
+
+
+def test_sizes_join_by_their_weights_and_the_own_tells_the_pose():
+    """A roof that a small view takes for ground sinks by its share, and its edges stay sharp."""
+    batch, _, scale, direction = make_scene(smooth=False)
+    roof = torch.zeros(2, 1, 48, 48)
+    roof[..., 8:40, 8:40] = 10.0
+    batch["image"][:, :2] = torch.cat([roof, roof * scale.view(2, 1, 1, 1) * GSD_M], dim=1)
+    pose = predict_sizes(KnowsOneSize(), batch, "e", {0.25: 1.0, 1.0: 3.0})
+    heights = pose["agl_m"][:, 0]
+    torch.testing.assert_close(heights[:, 20:28, 20:28], torch.full((2, 8, 8), 7.5), atol=0.05, rtol=0)
+    assert (heights[:, 24, 8] > 8.5).all() and (heights[:, 24, 7] == 0).all()  # the step at the edge
+    torch.testing.assert_close(pose["scale_px_per_m"], scale)
+    torch.testing.assert_close(pose["direction"], direction, atol=1e-4, rtol=0)
+
+
 def test_d4_is_eight_different_views():
     batch, *_ = make_scene(smooth=False)
     model = ReadsTheAnswer()
@@ -127,17 +163,6 @@ def test_weights_count():
     pose = blend.compute()
     torch.testing.assert_close(pose["agl_m"], torch.full((1, 1, 2, 2), 12.5))
     torch.testing.assert_close(pose["scale_px_per_m"], torch.tensor([1.25]))
-
-
-def test_scale_and_direction_come_from_the_views_nearest_the_images_own_size():
-    assert pose_zoom((0.5, 1.0, 2.0)) == 1.0 and pose_zoom((0.5, 1.6)) == 1.6
-    blend = Blend()
-    blend.add(prediction_of(10, (0.0, 1.0), scale=1), 2.0)
-    blend.add(prediction_of(20, (1.0, 0.0), scale=5), 2.0, tells_pose=False)
-    pose = blend.compute()
-    torch.testing.assert_close(pose["agl_m"], torch.full((1, 1, 2, 2), 15.0))
-    torch.testing.assert_close(pose["scale_px_per_m"], torch.tensor([1.0]))
-    torch.testing.assert_close(pose["direction"], torch.tensor([[0.0, 1.0]]))
 
 
 def test_directions_are_turned_in_float32_inside_autocast():
