@@ -86,7 +86,7 @@ ablation: folds ## train the variants of configs/ablation/lite0.yaml on one budg
 compare: folds ## train the default and the baseline's recipe for the same minutes, table in docs/compare.md (two hours)
 	$(PY) -m geopose.compare configs/compare/lite0.yaml --data $(DATA) --folds $(SPLITS) --fold $(FOLD)
 
-splits: data ## train the default with places seen, unseen, and whole cities left out, table in docs/splits.md (three quarters of an hour)
+splits: data ## train the default with places seen, unseen, and whole cities left out, table in docs/splits.md (an hour and a half)
 	@for split in stratified cluster group; do $(MAKE) --no-print-directory folds SPLIT=$$split FOLDS=4 || exit 1; done
 	$(PY) -m geopose.compare configs/splits/lite0.yaml --data $(DATA) --folds $(DATA)/folds-stratified4.csv
 
