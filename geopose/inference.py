@@ -58,9 +58,9 @@ class Member:
 class Ensemble:
     """The kept checkpoints of some runs, blended over the views of a test-time augmentation.
 
-    Sums are float32 on the device; but for combine="median", no more than one view is held. keep_models loads every
-    model once and keeps it, else each is loaded anew for every tile, so that memory holds one. spread adds the heights'
-    standard deviation over models and views to what predict returns.
+    Sums are float32 on the device; but for combine="median", no more is held than one view's predictions. keep_models
+    loads every model once and keeps it, else each is loaded anew for every tile, so that memory holds one. spread adds
+    the heights' standard deviation over models and views to what predict returns.
     """
 
     def __init__(

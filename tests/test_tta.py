@@ -120,6 +120,22 @@ def test_sizes_join_by_their_weights_and_the_own_tells_the_pose():
     torch.testing.assert_close(pose["direction"], direction, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize(("sizes", "own"), [((0.5, 1.0, 2.0), 1.0), ((0.5, 1.6), 1.6)])
+def test_scale_and_direction_come_from_the_size_nearest_the_images_own(sizes, own):
+    class LeansBySize(ReadsTheAnswer):
+        def forward(self, image, gsd_m, city, native_gsd_m=None):
+            outputs = super().forward(image, gsd_m, city, native_gsd_m)
+            turn = torch.stack([gsd_m, torch.ones_like(gsd_m)], dim=-1)
+            return outputs | {"direction": turn, "mag_px": outputs["mag_px"] * gsd_m.view(-1, 1, 1, 1)}
+
+    batch, *_ = make_scene(smooth=True)
+    expected = {zoom: predict_view(LeansBySize(), batch, "e", zoom) for zoom in sizes}
+    pose = predict_sizes(LeansBySize(), batch, "e", dict.fromkeys(sizes, 1.0))
+    for key in ("direction", "scale_px_per_m"):
+        torch.testing.assert_close(pose[key], expected[own][key])
+        assert not any(torch.allclose(expected[z][key], expected[own][key], rtol=0.05) for z in sizes if z != own)
+
+
 def test_d4_is_eight_different_views():
     batch, *_ = make_scene(smooth=False)
     model = ReadsTheAnswer()
