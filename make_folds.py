@@ -5,7 +5,7 @@ from pathlib import Path
 
 from geopose import io
 from geopose.cli import Parser, run_command
-from geopose.folds import SPLITS, count_table, make_folds, scarce_cities
+from geopose.data.folds import SPLITS, count_table, make_folds, scarce_cities
 
 
 def main() -> None:

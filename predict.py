@@ -10,10 +10,11 @@ from pathlib import Path
 from statistics import median
 
 from geopose import io
-from geopose.calibration import read_calibration
 from geopose.cli import Parser, UserError, progress, run_command
 from geopose.config import COMBINATIONS, PRECISIONS, TTA, BlendConfig
-from geopose.runs import (
+from geopose.data.store import prefer_prepared
+from geopose.inference.calibration import read_calibration
+from geopose.runs.folder import (
     encode_recipe,
     fingerprint_checkpoints,
     fingerprint_images,
@@ -21,7 +22,6 @@ from geopose.runs import (
     newest_run,
     usual_sizes,
 )
-from geopose.store import prefer_prepared
 
 EXAMPLE = "python predict.py --data data/synthetic --runs runs/lite0_synthetic/fold0 --tta d4"
 
@@ -96,8 +96,8 @@ def predict_images(args: Namespace) -> int:
     calibration = read_calibration(args.calibration)
 
     from geopose.devices import pick_device
-    from geopose.inference import Ensemble
-    from geopose.scene import SceneOptions, predict_scene, rectify_scene
+    from geopose.inference.ensemble import Ensemble
+    from geopose.inference.scene import SceneOptions, predict_scene, rectify_scene
 
     device = pick_device(args.device)
     ensemble = Ensemble(runs, blend, device, calibration, not args.one_model_at_a_time, spread=True)
@@ -134,11 +134,11 @@ def predict_folder(args: Namespace) -> int:
         return 0
 
     from geopose.devices import pick_device  # torch and timm take seconds to import: not for a typo or a finished job
-    from geopose.inference import Ensemble
-    from geopose.overlap import write_behind
-    from geopose.predictions import made_of, missing_tiles, pack_folder, start_folder, write_tile
-    from geopose.ranks import join_ranks
-    from geopose.submission import validate
+    from geopose.inference.ensemble import Ensemble
+    from geopose.inference.predictions import made_of, missing_tiles, pack_folder, start_folder, write_tile
+    from geopose.inference.prefetch import write_behind
+    from geopose.inference.ranks import join_ranks
+    from geopose.scoring.submission import validate
 
     with join_ranks() as ranks:
         parts = out.with_name(f".{out.name}.parts")

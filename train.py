@@ -5,7 +5,7 @@ from pathlib import Path
 
 from geopose.cli import Parser, UserError, run_command
 from geopose.config import load_config
-from geopose.runs import is_finished, read_manifest, run_config
+from geopose.runs.folder import is_finished, read_manifest, run_config
 
 
 def main() -> int:
@@ -23,7 +23,7 @@ def main() -> int:
         print(f"{run_dir} is finished (validation R2 {best:.4f}); remove the folder to train again")
         return 0
 
-    from geopose.engine import train  # imports Catalyst, slow: not for --help or a typo
+    from geopose.training.runner import train  # imports Catalyst, slow: not for --help or a typo
 
     first = int(os.environ.get("RANK", 0)) == 0  # of torchrun's processes; it speaks for all
     if first:

@@ -34,7 +34,7 @@ class DataConfig:
 class AugmentConfig:
     """Training crops and what is done to them."""
 
-    level: str = "light"  # none | d4 | safe | sensor | light | medium | hard; see geopose/transforms.py
+    level: str = "light"  # none | d4 | safe | sensor | light | medium | hard; see geopose/data/transforms.py
     crop_px: int = 192
     crop_jitter: float = 0.9  # sides drawn from crop_px * [jitter, 1 / jitter] and resized to crop_px: gsd varies too
     wide_probability: float = 0.0  # of a crop up to wide_factor times as wide, resized to crop_px: more to see, coarser
@@ -75,7 +75,7 @@ class ModelConfig:
 
 @dataclass
 class LossConfig:
-    """What each part of the loss is and weighs; see geopose/losses.py."""
+    """What each part of the loss is and weighs; see geopose/training/losses.py."""
 
     agl: str = "huber"  # huber | smooth_l1 | l1 | mse | log_cosh | wing | r2 (per city)
     agl_weight: float = 1.0

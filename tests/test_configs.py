@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from geopose.compare import list_jobs, read_plan
 from geopose.config import load_config
-from geopose.losses import PoseLoss
 from geopose.models.model import count_parameters, create_model
 from geopose.models.zoom import input_zoom
+from geopose.runs.compare import list_jobs, read_plan
 from geopose.synthetic.dataset import GSD_M, Options
+from geopose.training.losses import PoseLoss
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))

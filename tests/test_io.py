@@ -298,7 +298,7 @@ def test_writing_leaves_all_or_nothing(tmp_path):
 def test_a_fault_ends_a_command_in_one_line(competition, tmp_path):
     shutil.copytree(competition / "truth", tmp_path / "pred")
     (tmp_path / "pred" / "ARG_aaaaaa_VFLOW.json").write_text(json.dumps({"angle": 1}))
-    result = run("-m", "geopose.evaluate", "--truth", competition / "truth", "--pred", tmp_path / "pred")
+    result = run("-m", "geopose.scoring.evaluate", "--truth", competition / "truth", "--pred", tmp_path / "pred")
     assert result.returncode == 2
     assert len(result.stderr.strip().splitlines()) == 1
     assert "ARG_aaaaaa_VFLOW.json: scale is missing" in result.stderr

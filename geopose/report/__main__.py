@@ -10,10 +10,10 @@ from pathlib import Path
 
 from geopose import io
 from geopose.cli import Parser, UserError, run_command
-from geopose.evaluate import evaluate
 from geopose.report import charts
 from geopose.report.tiles import compare_tiles, describe_tile, surface_of
-from geopose.runs import finished_runs
+from geopose.runs.folder import finished_runs
+from geopose.scoring.evaluate import evaluate
 
 PAGE = Path(__file__).parent / "page"
 SHOWN = 3  # best, and as many worst

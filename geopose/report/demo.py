@@ -10,14 +10,14 @@ import rasterio
 from rasterio.windows import Window
 
 from geopose import io
-from geopose.calibration import Calibration
 from geopose.cli import Parser, run_command
 from geopose.config import TTA, BlendConfig
 from geopose.devices import pick_device
-from geopose.inference import Ensemble
+from geopose.inference.calibration import Calibration
+from geopose.inference.ensemble import Ensemble
+from geopose.inference.scene import SceneOptions, SceneReader, predict_scene
 from geopose.report.panel import draw_panel
-from geopose.runs import newest_run, usual_sizes
-from geopose.scene import SceneOptions, SceneReader, predict_scene
+from geopose.runs.folder import newest_run, usual_sizes
 
 SHOWN_PX = 1024
 

@@ -18,13 +18,13 @@ from geopose.geometry import (
     transform_pose,
     zoom_matrix,
 )
-from geopose.rectify import rectify
+from geopose.inference.rectify import rectify
 from geopose.report.panel import HEIGHT_CMAP, draw_flow, save
 from geopose.synthetic.appearance import Season
 from geopose.synthetic.cities import CITIES
+from geopose.synthetic.ground import build_scene
 from geopose.synthetic.layout import plan_place
 from geopose.synthetic.render import Light, render, whole_scene_view
-from geopose.synthetic.scene import build_scene
 
 
 def main() -> int:

@@ -10,7 +10,7 @@ matplotlib.use("Agg")  # no screen needed
 from matplotlib import pyplot as plt
 
 from geopose.geometry import flow_direction
-from geopose.rectify import rectify
+from geopose.inference.rectify import rectify
 
 HEIGHT_CMAP = "viridis"
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from geopose import io
 from geopose.geometry import angle_error_rad, flow_direction
-from geopose.rectify import rectify
+from geopose.inference.rectify import rectify
 from geopose.report.panel import HEIGHT_CMAP, roof_points
-from geopose.submission import read_predictions
+from geopose.scoring.submission import read_predictions
 
 PICTURE_PX = 420
 SURFACE_CELLS = 160  # a side; WebGL's plain indices reach 65,536 points

@@ -15,15 +15,15 @@ import pandas as pd
 
 from geopose import geometry, io
 from geopose.cli import UserError, progress
+from geopose.data.processes import in_processes
 from geopose.geometry import Pose
 from geopose.synthetic.appearance import Season
 from geopose.synthetic.cities import CITIES, City, deal
+from geopose.synthetic.ground import build_scene
 from geopose.synthetic.labels import WATER_SHARE, add_faults, clean_label
 from geopose.synthetic.layout import plan_place
 from geopose.synthetic.render import Light, View, render
-from geopose.synthetic.scene import build_scene
 from geopose.synthetic.sensor import expose, random_sensor
-from geopose.workers import in_processes
 
 SCENE_GSD_M = 0.36
 MARGIN_M = 42.0  # ground drawn beyond the views, so that roofs and shadows from outside reach in

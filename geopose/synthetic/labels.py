@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from geopose.synthetic.appearance import NOISE_CELLS, Material, noise_fields
+from geopose.synthetic.ground import Scene
 from geopose.synthetic.render import View, ground_cells, label_agl
-from geopose.synthetic.scene import Scene
 
 WATER_SHARE = 0.55  # of places with water, share whose water gave no lidar return
 

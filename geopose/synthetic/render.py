@@ -14,7 +14,7 @@ import numpy as np
 from geopose import geometry
 from geopose.geometry import Pose
 from geopose.synthetic.appearance import Material, Season, season_gains
-from geopose.synthetic.scene import Scene
+from geopose.synthetic.ground import Scene
 
 BLOCK_CELLS = 4
 SUPER_BLOCKS = 4  # blocks along the side of a super-block, over which a whole tile of pixels flies at once

@@ -1,0 +1,1 @@
+"""Speeds, our way beside the common way."""

@@ -1,0 +1,1 @@
+"""Tiles: reading, folds, augmentation, prepared copies."""

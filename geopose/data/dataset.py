@@ -1,0 +1,192 @@
+"""Tiles as batches. Batch keys: image, agl_m, scale_px_per_m, angle_rad, gsd_m, native_gsd_m, id, city.
+
+gsd_m is that of the pixels as they are, native_gsd_m that of the file they were cut from, before any resizing.
+"""
+
+import os
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import torch
+from rasterio.windows import Window
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from geopose import io
+from geopose.cli import UserError
+from geopose.config import AugmentConfig, Config, ModelConfig
+from geopose.data.store import prefer_prepared
+from geopose.data.transforms import create_transform, seed_transform
+from geopose.geometry import Pose
+from geopose.models.zoom import input_zoom
+
+
+class CropDataset(Dataset):
+    """Random augmented crops. dataset[d] is a pure function of the seed and the draw number d.
+
+    Draws 0 .. n-1 visit every one of the n tiles once, in an order of their own, draws n .. 2n-1 once more, and so on
+    without end. Nothing depends on workers, ranks or what was drawn before, so a run can stop and go on anywhere.
+    With balanced, a visit sees the tiles of smaller cities several times, see balance_cities. cache_mb bounds the
+    decoded tiles that are kept in memory.
+    """
+
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        cfg: AugmentConfig,
+        model_cfg: ModelConfig,
+        seed: int,
+        balanced: bool = False,
+        cache_mb: int = 0,
+    ):
+        self.table, self.cfg, self.seed = table.reset_index(drop=True), cfg, seed
+        self.kept: dict[str, np.ndarray] = {}
+        self.room_bytes = cache_mb * 1_000_000
+        self.sizes: dict[str, tuple[int, int]] = {}
+        self.rows = balance_cities(self.table.city) if balanced else np.arange(len(self.table))
+        self.crops_px = [cfg.crop_px / input_zoom(model_cfg, float(gsd_m)) for gsd_m in self.table.gsd_m]
+        self.transform = create_transform(cfg)
+        self.labels = [io.read_vflow(row.vflow, row.agl) for row in self.table.itertuples()]
+
+    def __len__(self) -> int:
+        """Number of draws in a visit of all tiles; draw numbers go beyond it."""
+        return len(self.rows)
+
+    def __getitem__(self, draw: int) -> dict:
+        visit, position = divmod(draw, len(self.rows))
+        index = np.random.default_rng([self.seed, visit]).permutation(self.rows)[position]
+        row, label = self.table.iloc[index], self.labels[index]
+        rng = np.random.default_rng([self.seed, visit, position])
+        if row.rgb not in self.sizes:
+            self.sizes[row.rgb] = io.image_size(row.rgb)
+        window = random_window(rng, self.sizes[row.rgb], self.crops_px[index], self.cfg, row.rgb)
+        seed_transform(self.transform, int(rng.integers(2**31)))
+        crop = self.transform(
+            image=self.read(io.read_rgb, row.rgb, window),
+            mask=self.read(io.read_agl, row.agl, window),
+            pose=Pose(label.angle_rad, label.scale_px_per_m, float(row.gsd_m)),
+        )
+        return make_sample(row, crop["image"], crop["mask"], crop["pose"])
+
+    def read(self, read_raster: Callable, path: str, window: Window) -> np.ndarray:
+        """A window of a tile, from memory where the tile was kept."""
+        if path not in self.kept:
+            if self.room_bytes <= 0:
+                return read_raster(path, window)
+            self.kept[path] = read_raster(path)
+            self.room_bytes -= self.kept[path].nbytes
+        return self.kept[path][window.toslices()].copy()
+
+
+class TileDataset(Dataset):
+    """Whole tiles in table order, with their labels where the table has them."""
+
+    def __init__(self, table: pd.DataFrame):
+        self.table = table.reset_index(drop=True)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, index: int) -> dict:
+        row = self.table.iloc[index]
+        rgb = io.read_rgb(row.rgb)
+        if "agl" not in self.table:
+            return make_sample(row, rgb, None, Pose(np.nan, np.nan, float(row.gsd_m)))
+        label = io.read_vflow(row.vflow, row.agl)
+        return make_sample(
+            row, rgb, io.read_agl(row.agl), Pose(label.angle_rad, label.scale_px_per_m, float(row.gsd_m))
+        )
+
+
+def balance_cities(cities: pd.Series) -> np.ndarray:
+    """Row numbers, those of a city with few tiles repeated so that it comes about as often as the one with most."""
+    tiles_of_city = cities.map(cities.value_counts())
+    return np.repeat(np.arange(len(cities)), (tiles_of_city.max() / tiles_of_city).round().astype(int))
+
+
+def make_sample(row, rgb: np.ndarray, agl_m: np.ndarray | None, pose: Pose) -> dict:
+    """One sample: image uint8 [3,H,W], agl_m float32 [1,H,W] when known, float32 scalars, id and city."""
+    sample = {"image": torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))}
+    if agl_m is not None:
+        sample |= {
+            "agl_m": torch.from_numpy(np.ascontiguousarray(agl_m[None])),
+            "scale_px_per_m": torch.tensor(pose.scale_px_per_m, dtype=torch.float32),
+            "angle_rad": torch.tensor(pose.angle_rad, dtype=torch.float32),
+        }
+    gsds_m = {"gsd_m": pose.gsd_m, "native_gsd_m": float(row.gsd_m)}
+    sample |= {key: torch.tensor(gsd_m, dtype=torch.float32) for key, gsd_m in gsds_m.items()}
+    return sample | {"id": row.id, "city": row.city}
+
+
+def random_window(
+    rng: np.random.Generator, size: tuple[int, int], crop_px: float, cfg: AugmentConfig, where: str
+) -> Window:
+    """A square window at random inside an image of size (height, width).
+
+    Its side is drawn from crop_px * [jitter, 1 / jitter] and, as often as cfg has it, evenly in its logarithm from
+    there to wide_factor times as much, as far as the image allows. where names the image in errors.
+    """
+    height, width = size
+    if min(size) < crop_px:
+        raise UserError(f"{where}: {height}x{width} is smaller than a crop of {crop_px:.0f} px; lower augment.crop_px")
+    side_px = rng.uniform(crop_px * cfg.crop_jitter, crop_px / cfg.crop_jitter)
+    if cfg.wide_probability and rng.random() < cfg.wide_probability:
+        side_px *= cfg.wide_factor ** rng.random()
+    side = min(round(side_px), height, width)
+    return Window(int(rng.integers(width - side + 1)), int(rng.integers(height - side + 1)), side, side)
+
+
+class DrawSampler(Sampler):
+    """The draw numbers of one epoch for one rank: rank r of w takes draws r, r + w, ... of the epoch's range."""
+
+    def __init__(self, draws_per_epoch: int, rank: int, world_size: int):
+        self.draws_per_epoch, self.rank, self.world_size = draws_per_epoch, rank, world_size
+        self.epoch = 1
+
+    def __len__(self) -> int:
+        return self.draws_per_epoch // self.world_size
+
+    def __iter__(self):
+        first = (self.epoch - 1) * self.draws_per_epoch
+        return iter(range(first + self.rank, first + self.draws_per_epoch, self.world_size))
+
+
+def split_fold(config: Config) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, str]]:
+    """Training and validation tiles of the configured fold, and what is wrong with the tiles left out, by id.
+
+    The tables name prepared copies where there are any. data.on_bad_tile=fail leaves no tile out: a fault that headers
+    show is raised here, any other when the tile is read.
+    """
+    everything = io.read_train_table(config.data.root)
+    table = prefer_prepared(everything, config.data.root)
+    bad = io.find_bad_tiles(table, os.cpu_count()) if config.data.on_bad_tile == "skip" else {}
+    table = table[~table.id.isin(bad)]
+    io.check_labels(table)
+    folds = io.read_folds(config.data.folds, everything).reindex(table.id).to_numpy()
+    train, valid = table[folds != config.data.fold], table[folds == config.data.fold]
+    if valid.empty or train.empty:
+        raise UserError(
+            f"{config.data.folds}: data.fold={config.data.fold} leaves no tile for "
+            f"{'validation' if valid.empty else 'training'}; there are folds {sorted(set(folds.tolist()))}"
+        )
+    return train, valid, bad
+
+
+def create_train_loader(table: pd.DataFrame, config: Config, rank: int = 0, world_size: int = 1) -> DataLoader:
+    """Endless-draw training crops, steps_per_epoch batches an epoch; set loader.sampler.epoch before each."""
+    cfg = config.data
+    dataset = CropDataset(table, config.augment, config.model, config.seed, cfg.balance_cities, cfg.cache_mb)
+    steps = config.train.steps_per_epoch or max(1, round(len(dataset) / (cfg.batch_size * world_size)))
+    return DataLoader(
+        dataset,
+        batch_size=cfg.batch_size,
+        sampler=DrawSampler(steps * cfg.batch_size * world_size, rank, world_size),
+        num_workers=cfg.workers,
+        persistent_workers=cfg.workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def create_valid_loader(table: pd.DataFrame, config: Config, rank: int = 0, world_size: int = 1) -> DataLoader:
+    """Whole tiles one by one (sizes may differ), each on one rank alone."""
+    return DataLoader(TileDataset(table.iloc[rank::world_size]), batch_size=1, num_workers=min(config.data.workers, 2))

@@ -1,0 +1,108 @@
+"""Prepared tiles: the competition's images and heights copied once into files a crop is read from in milliseconds.
+
+`python -m geopose.data.store --data DIR` writes DIR/prepared/train and DIR/prepared/test. A copy has its source's time, so
+one whose source has changed since is not used and made again. Nothing else has to know: prefer_prepared names the
+copies in a table instead of the sources, and the readers of geopose/io.py take either.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from geopose import io
+from geopose.cli import Parser, UserError, progress, run_command
+from geopose.data.processes import in_processes
+
+FOLDER = "prepared"
+
+
+def prepared_path(root: str | Path, source: str | Path) -> Path:
+    """Where a file of a competition folder has its prepared copy."""
+    return (Path(root) / FOLDER / Path(source).relative_to(root)).with_suffix(".tif")
+
+
+def is_prepared(source: str | Path, target: Path) -> bool:
+    """Whether the copy stands and was made of the source as it is now."""
+    try:
+        return target.stat().st_mtime_ns == Path(source).stat().st_mtime_ns
+    except FileNotFoundError:
+        return False
+
+
+def prepare_file(source: str, target: Path) -> str | None:
+    """Make a verified copy of one raster, see io.encode_prepared. Returns what is wrong with it, if anything."""
+    try:
+        status = Path(source).stat()
+        with io.writing(target) as temporary:
+            temporary.write_bytes(io.encode_prepared(source))
+            os.utime(temporary, ns=(status.st_atime_ns, status.st_mtime_ns))
+    except UserError as error:
+        return str(error)
+    except FileNotFoundError:
+        return f"{source} missing; restore the file or take its id out of the CSV"
+    return None
+
+
+def list_files(root: str | Path) -> list[str]:
+    """Images and heights of a competition folder, train and test."""
+    train, test = io.read_train_table(root), io.read_test_table(root)
+    return [*train.rgb, *train.agl, *test.rgb]
+
+
+def prepare(root: str | Path, workers: int) -> tuple[int, list[str]]:
+    """Prepare what is not prepared yet. Returns how many files were made and one line for each that could not be."""
+    io.remove_unfinished(Path(root) / FOLDER)
+    jobs = [(source, prepared_path(root, source)) for source in list_files(root)]
+    jobs = [job for job in jobs if not is_prepared(*job)]
+    with progress(in_processes(prepare_file, jobs, workers), "prepare", len(jobs), "file") as bar:
+        faults = sorted(fault for fault in bar if fault)
+    return len(jobs) - len(faults), faults
+
+
+def prefer_prepared(table: pd.DataFrame, root: str | Path) -> pd.DataFrame:
+    """A table of io.read_train_table or io.read_test_table, with the paths of prepared copies where there are any."""
+    table = table.copy()
+    for column in table.columns.intersection(["rgb", "agl"]):
+        targets = [prepared_path(root, source) for source in table[column]]
+        table[column] = [
+            str(target) if is_prepared(source, target) else source
+            for source, target in zip(table[column], targets, strict=True)
+        ]
+    return table
+
+
+def advise_preparing(table: pd.DataFrame, root: str | Path) -> None:
+    """One line on standard error when crops are going to be cut out of .j2k files."""
+    slow = sum(path.endswith(".j2k") for path in table.rgb)
+    if slow:
+        print(
+            f"{slow} of {len(table)} training images are .j2k, over a second a crop at 2048 px; "
+            f"'make prepare DATA={root}' makes copies that crops are read from in milliseconds",
+            file=sys.stderr,
+        )
+
+
+def main() -> int:
+    """Prepare a folder; 0 when all its files are, 1 with a line for each that is not."""
+    parser = Parser(
+        "Copy a competition folder's tiles into DIR/prepared for fast crops. Goes on where it stopped.",
+        "python -m geopose.data.store --data data/competition",
+    )
+    parser.add_argument("--data", required=True, metavar="DIR", help="competition folder")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), metavar="N", help="processes")
+    args = parser.parse_args()
+    if args.workers < 1:
+        raise UserError(f"--workers {args.workers}: must be 1 or more")
+    made, faults = prepare(args.data, args.workers)
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    folder = Path(args.data) / FOLDER
+    megabytes = sum(file.stat().st_size for file in folder.rglob("*.tif")) / 1e6
+    print(f"{folder}: {made} files made, {megabytes:.0f} MB in all" + (f", {len(faults)} failed" if faults else ""))
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    run_command(main)

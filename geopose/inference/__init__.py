@@ -1,0 +1,1 @@
+"""Prediction: views, blending, scenes, lean removed."""

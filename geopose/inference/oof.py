@@ -1,0 +1,155 @@
+"""Out-of-fold predictions: every training tile by the runs that did not see it, their score, and a calibration.
+
+`python -m geopose.inference.oof --runs runs/a/fold0 runs/a/fold1 ... --data DIR --out DIR` writes <id>_AGL.tif and
+<id>_VFLOW.json of every training tile, scores.json (cross-validated) and calibration.json (see calibration.py).
+"""
+
+from collections import defaultdict
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from geopose import io
+from geopose.cli import Parser, UserError, progress, run_command
+from geopose.config import PRECISIONS, TTA, BlendConfig
+from geopose.data.store import prefer_prepared
+from geopose.devices import pick_device
+from geopose.geometry import flow_direction
+from geopose.inference.calibration import Calibration, encode_calibration, fit_calibration
+from geopose.inference.ensemble import Ensemble
+from geopose.inference.predictions import made_of, missing_tiles, start_folder, write_tile
+from geopose.runs.folder import checkpoint_paths, fingerprint_checkpoints, fingerprint_images, finished_runs, run_config
+from geopose.scoring.evaluate import encode_scores, format_scores
+from geopose.scoring.metrics import HeightSums, PoseScores, height_sums
+
+
+def main() -> int:
+    parser = Parser(
+        "Predict every training tile by the runs that did not see it.",
+        "python -m geopose.inference.oof --data data/synthetic --runs runs/lite0_synthetic/fold* --out runs/lite0_synthetic/oof",
+    )
+    parser.add_argument("--data", required=True, metavar="DIR", help="competition folder")
+    parser.add_argument("--runs", nargs="*", default=[], metavar="RUN", help="run folders; none: all finished on DATA")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where predictions and scores go")
+    parser.add_argument("--tta", default="none", help=f"views: {', '.join(TTA)}")
+    parser.add_argument("--precision", default="fp32", help=", ".join(PRECISIONS))
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    args = parser.parse_args()
+
+    table = io.read_train_table(args.data)
+    images = fingerprint_images(args.data, "geopose_train.csv", table.rgb)
+    table = prefer_prepared(table, args.data)
+    runs_of_fold, folds = assign_runs(args.runs or finished_runs("runs", args.data), table)
+    table["fold"] = folds.reindex(table.id).to_numpy()
+    blend = BlendConfig(tta=args.tta, precision=args.precision)
+    start_or_resume(args.out, images, runs_of_fold, blend)
+    device = pick_device(args.device)
+    for fold, tiles in table.groupby("fold"):
+        predict_fold(tiles, runs_of_fold[fold], blend, device, args.out)
+
+    sums, scores = score_tiles(table, args.out)
+    calibration, report = fit_calibration(sums)
+    io.write_bytes(args.out / "scores.json", encode_scores(scores))
+    io.write_bytes(args.out / "calibration.json", encode_calibration(calibration))
+    print(format_scores(scores))
+    print(format_calibration(report, scores))
+    print(f"{args.out}: {len(table)} out-of-fold tiles, scores.json, calibration.json")
+    return 0
+
+
+def assign_runs(runs: list[str | Path], table: pd.DataFrame) -> tuple[dict[int, list[Path]], pd.Series]:
+    """Runs by the fold they left out, and the fold of each tile, by id.
+
+    Raises UserError when the runs were split by different fold files, or when a fold has no run.
+    """
+    runs_of_fold, folds_files = defaultdict(list), {}
+    for run in map(Path, runs):
+        checkpoint_paths(run)  # refuses an unfinished run
+        config = run_config(run)
+        runs_of_fold[config.data.fold].append(run)
+        folds_files[config.data.folds] = run
+    if not runs_of_fold:
+        raise UserError("no finished run; train every fold with 'make train FOLD=0', 'make train FOLD=1', ...")
+    if len(folds_files) > 1:
+        raise UserError(f"runs of different splits ({', '.join(folds_files)}); name runs of one split as RUNS=")
+    folds = io.read_folds(next(iter(folds_files)), table)
+    missing = sorted(set(folds) - set(runs_of_fold))
+    if missing:
+        raise UserError(
+            f"no finished run for folds {missing}; train them with 'make train FOLD={missing[0]}' and so on"
+        )
+    return runs_of_fold, folds
+
+
+def start_or_resume(out: Path, images: str, runs_of_fold: dict[int, list[Path]], blend: BlendConfig) -> None:
+    """Note what the folder is made of, of images of this fingerprint, or refuse a folder made of something else."""
+    runs = [run for fold in sorted(runs_of_fold) for run in runs_of_fold[fold]]
+    recipe = {
+        "images": images,
+        "blend": asdict(blend),
+        "checkpoints": fingerprint_checkpoints(runs),
+    }
+    if not made_of(out, recipe):
+        raise UserError(f"{out} holds predictions of other images, checkpoints or views; remove it or change --out")
+    start_folder(out, recipe)
+
+
+def predict_fold(tiles: pd.DataFrame, runs: list[Path], blend: BlendConfig, device, out: Path) -> None:
+    """Write the predictions of one fold's tiles that are not there yet."""
+    todo = missing_tiles(out, tiles)
+    if todo.empty:
+        return
+    ensemble = Ensemble(runs, blend, device, Calibration())
+    for tile in progress(ensemble.predict_tiles(todo), f"fold {tiles.fold.iloc[0]}", total=len(todo), unit="tile"):
+        write_tile(out, tile)
+
+
+def score_tiles(table: pd.DataFrame, out: Path) -> tuple[pd.DataFrame, dict]:
+    """Per-tile sums for fit_calibration, and the cross-validated scores, from the files of one folder."""
+    scores, rows = PoseScores(sorted(table.city.unique())), []
+    for tile in progress(table.itertuples(), "score", total=len(table), unit="tile"):
+        agl_path = out / io.agl_name(tile.id)
+        pred, true = io.read_vflow(out / io.vflow_name(tile.id), agl_path), io.read_vflow(tile.vflow, tile.agl)
+        heights = height_sums(io.read_agl(agl_path), io.read_agl(tile.agl))
+        pose = (pred.scale_px_per_m, true.scale_px_per_m, pred.angle_rad, true.angle_rad)
+        scores.add(tile.city, heights, *pose)
+        rows.append({"city": tile.city, "fold": tile.fold, **calibration_sums(heights, *pose)})
+    return pd.DataFrame(rows), scores.compute()
+
+
+def calibration_sums(
+    heights: HeightSums, scale_px_per_m: float, true_scale_px_per_m: float, angle_rad: float, true_angle_rad: float
+) -> dict[str, float]:
+    """Sums of products of predicted (p) and true (t) heights and flow vectors of one tile, over its known pixels."""
+    pp, pt = heights.tt + 2 * heights.et + heights.ee, heights.tt + heights.et
+    cosine = float(np.dot(flow_direction(angle_rad), flow_direction(true_angle_rad)))
+    return {
+        "pp": pp,
+        "pt": pt,
+        "tt": heights.tt,
+        "flow_pp": pp * scale_px_per_m**2,
+        "flow_pt": pt * scale_px_per_m * true_scale_px_per_m * cosine,
+        "flow_tt": heights.tt * true_scale_px_per_m**2,
+    }
+
+
+def format_calibration(report: pd.DataFrame, scores: dict) -> str:
+    """R2 per city before and after calibration, each fold by factors of the others."""
+    lines = ["calibration (each fold by factors fitted on the others; factors that do not help are left out):"]
+    for row in report.itertuples():
+        city = scores["cities"][row.city]
+        parts = []
+        for name, r2, factor, change, kept in (
+            ("AGL", city["agl_r2"], row.agl_factor, row.agl_error_change, row.agl_kept),
+            ("VFLOW", city["vflow_r2"], row.flow_factor, row.flow_error_change, row.flow_kept),
+        ):
+            after = 1 - (1 - r2) * (1 + change)
+            parts.append(f"{name} x {factor:.4f}: R2 {r2:.4f} -> {after:.4f}{'' if kept else ' (left out)'}")
+        lines.append(f"  {row.city:6} {',  '.join(parts)}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,85 @@
+"""Checkpoints: weights are data (safetensors), written whole, loaded strictly."""
+
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import nn
+
+from geopose import io
+from geopose.cli import UserError
+from geopose.models.model import PoseModel, create_model
+from geopose.runs.folder import run_config
+
+CHECKPOINT_SUFFIX = ".safetensors"
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Write a model's state, never half of it under its name."""
+    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    io.write_bytes(path, save(state))
+
+
+def save_state(state: dict, path: Path) -> None:
+    """Write what an unfinished training goes on from, never half of it. Raises OSError on a full disk."""
+    with io.writing(path) as temporary, temporary.open("wb") as stream:
+        try:
+            torch.save(state, stream)
+        except RuntimeError as error:  # torch's writer stumbles over what the stream raised, and hides it
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Load a model's state strictly. Raises UserError naming the file and what does not fit."""
+    load_state(model, read_weights(path), path)
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Tensors of a checkpoint."""
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: truncated or no safetensors file ({error}); train again or copy it again") from None
+
+
+def load_state(model: nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
+    """Fill a model strictly; path names the state's origin in errors."""
+    expected = model.state_dict()
+    for what, keys in (
+        ("lacks", expected.keys() - state.keys()),
+        ("has unknown", state.keys() - expected.keys()),
+        ("has other shapes of", {k for k in expected.keys() & state.keys() if expected[k].shape != state[k].shape}),
+    ):
+        if keys:
+            shown = ", ".join(sorted(keys)[:3])
+            raise UserError(f"{path}: {what} {len(keys)} tensors ({shown}, ...); it belongs to another model config")
+    model.load_state_dict(state)
+
+
+def load_model(run_dir: str | os.PathLike, checkpoint: Path, device: torch.device) -> PoseModel:
+    """A checkpoint's model on a device, ready to predict."""
+    return load_average_model(run_dir, [(checkpoint, 1.0)], device)
+
+
+def load_average_model(run_dir: str | os.PathLike, ranked: list[tuple[Path, float]], device: torch.device) -> PoseModel:
+    """A model whose weights are the weighted mean of a run's checkpoints, ready to predict.
+
+    Whole-number tensors (counters) are the first checkpoint's. Running means and variances are averaged like weights.
+    """
+    config = run_config(run_dir)
+    model = create_model(config.model, load_weights=False)
+    states = [read_weights(path) for path, _ in ranked]
+    weights = [weight for _, weight in ranked]
+    average = {
+        key: sum(w * s[key].double() for w, s in zip(weights, states, strict=True)).div(sum(weights)).to(value.dtype)
+        if value.is_floating_point() and len(states) > 1
+        else value
+        for key, value in states[0].items()
+    }
+    load_state(model, average, ranked[0][0])
+    memory_format = torch.channels_last if config.train.channels_last else torch.contiguous_format
+    return model.eval().to(device=device, memory_format=memory_format)

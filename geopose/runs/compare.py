@@ -1,0 +1,168 @@
+"""Train a list of variants under the same budget on the same fold, and tabulate their scores.
+
+`python -m geopose.runs.compare configs/ablation/lite0.yaml --data DIR --folds FILE` trains what is not finished yet, each
+variant and seed in a process of its own, predicts the test half and writes a markdown and a CSV table. DATA must have
+the truth of its test half.
+"""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from omegaconf import OmegaConf
+
+from geopose import io
+from geopose.cli import Parser, UserError, run_command
+from geopose.config import load_config
+from geopose.runs.folder import read_manifest, run_config
+from geopose.scoring.evaluate import evaluate
+
+ROOT = Path(__file__).parents[2]
+PLAN_KEYS = {"config", "budget", "predict", "seeds", "variants"}
+VARIANT_KEYS = {"config", "settings"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training: a variant's name, its config, its own settings, and all settings it is trained with."""
+
+    variant: str
+    config: str
+    settings: list[str]
+    seed: int
+    run_dir: Path
+    overrides: list[str]
+
+
+def main() -> int:
+    parser = Parser(
+        __doc__.split("\n")[0], "python -m geopose.runs.compare configs/ablation/lite0.yaml --data data/synthetic"
+    )
+    parser.add_argument(
+        "list", metavar="LIST", help="YAML with config, budget, variants; seeds and predict flags if need be"
+    )
+    parser.add_argument("--data", required=True, metavar="DIR", help="competition folder with truth/")
+    parser.add_argument("--folds", required=True, metavar="FILE", help="folds CSV")
+    parser.add_argument("--fold", type=int, default=0, help="fold left out")
+    parser.add_argument("--runs", type=Path, metavar="DIR", help="where runs go; default: runs/<folder of LIST>")
+    parser.add_argument("--out", type=Path, metavar="PREFIX", help="tables, .md and .csv; default: docs/<folder>")
+    args = parser.parse_args()
+
+    plan, kind = read_plan(args.list), Path(args.list).resolve().parent.name
+    if not (Path(args.data) / "truth").is_dir():
+        raise UserError(f"{args.data} has no truth/ folder to score against; use the synthetic data")
+    data = [f"data.root={args.data}", f"data.folds={args.folds}", f"data.fold={args.fold}"]
+    jobs = list_jobs(plan, data, args.runs or Path("runs") / kind, f"fold{args.fold}")
+    for job in jobs:
+        load_config(job.config, job.overrides)  # a typo in a late variant shows before the first one trains
+    results = []
+    for job in jobs:
+        run_script("train.py", job.config, *job.overrides)
+        tarball = job.run_dir.parent / "submission.tar.gz"
+        run_script("predict.py", "--data", args.data, "--runs", job.run_dir, "--out", tarball, *plan["predict"])
+        results.append(describe(job, evaluate(Path(args.data) / "truth", tarball).scores))
+    table = pd.DataFrame(results)
+    out = args.out or Path("docs") / kind
+    out.parent.mkdir(parents=True, exist_ok=True)
+    io.write_csv(table, out.with_suffix(".csv"))
+    markdown = format_table(table)
+    io.write_bytes(out.with_suffix(".md"), markdown.encode())
+    print(markdown)
+    return 0
+
+
+def read_plan(path: str | Path) -> dict:
+    """The list of variants, its optional parts filled in.
+
+    config (a path), budget (settings of every variant), predict (flags of predict.py; --tta none), seeds (42), and
+    variants: name -> settings, or name -> {config, settings} for one on another config.
+    """
+    if not Path(path).exists():
+        raise UserError(f"{path}: no such list of variants; there is configs/ablation/lite0.yaml")
+    plan = {"predict": ["--tta", "none"], "seeds": [42]} | OmegaConf.to_container(OmegaConf.load(path))
+    if set(plan) != PLAN_KEYS:
+        odd = ", ".join(sorted(set(plan) ^ PLAN_KEYS))
+        raise UserError(f"{path}: lacks or does not know {odd}; see configs/ablation/lite0.yaml")
+    for name, variant in plan["variants"].items():
+        if isinstance(variant, list):
+            variant = {"settings": variant}
+        if not set(variant) <= VARIANT_KEYS:
+            raise UserError(f"{path}: {name} has {', '.join(set(variant) - VARIANT_KEYS)}; give config and settings")
+        plan["variants"][name] = {"config": plan["config"], "settings": []} | variant
+    return plan
+
+
+def list_jobs(plan: dict, data: list[str], runs: Path, fold: str) -> list[Job]:
+    """Every variant with every seed; with several seeds a run's folder names its own."""
+    jobs = []
+    for seed in plan["seeds"]:
+        for name, variant in plan["variants"].items():
+            folder = name if len(plan["seeds"]) == 1 else f"{name}-seed{seed}"
+            run_dir = runs / folder / fold
+            common = [*data, f"run.dir={run_dir}", f"seed={seed}", *plan["budget"]]
+            overrides = [*common, *variant["settings"]]
+            jobs.append(Job(name, variant["config"], variant["settings"], seed, run_dir, overrides))
+    return jobs
+
+
+def run_script(script: str, *words) -> None:
+    """Run one of the repository's scripts; what it prints is shown. Raises UserError when it fails."""
+    command = [sys.executable, str(ROOT / script), *map(str, words)]
+    if subprocess.run(command, check=False).returncode:
+        raise UserError(f"{script} {' '.join(map(str, words))} failed; its own message stands above")
+
+
+def describe(job: Job, scores: dict) -> dict:
+    """One training's row."""
+    manifest, by_city = read_manifest(job.run_dir), scores["cities"]
+    cities = by_city.values()
+    crop_px = run_config(job.run_dir).augment.crop_px
+
+    def mean(key: str) -> float:
+        return sum(city[key] for city in cities) / len(cities)
+
+    return {
+        "variant": job.variant,
+        "settings": " ".join(job.settings),
+        "seed": job.seed,
+        "score": scores["final_r2"],
+        "agl_r2": mean("agl_r2"),
+        "vflow_r2": mean("vflow_r2"),
+        "angle_error_deg": mean("angle_error_deg"),
+        "validation_r2": manifest["checkpoints"][0]["r2"],
+        "optimizer_steps": manifest["optimizer_steps"],
+        "crops_per_second": manifest["crops_seen"] / manifest["seconds"],
+        "megapixels_seen": manifest["crops_seen"] * crop_px**2 / 1e6,
+        "seconds": manifest["seconds"],
+        **{f"r2_{name}": city["r2"] for name, city in by_city.items()},
+    }
+
+
+def format_table(table: pd.DataFrame) -> str:
+    """The variants as a markdown table, means over their seeds.
+
+    Unexplained is 1 - score over the first variant's: 2 means twice as much variance left unexplained. The last columns
+    are the cities' scores.
+    """
+    columns = ("score", "range", "unexplained", "AGL R2", "VFLOW R2", "angle error", "validation R2", "steps")
+    cities = [column for column in table if column.startswith("r2_")]
+    columns += ("crops/s", "seconds", *(city.removeprefix("r2_") for city in cities))
+    lines = [f"| variant | settings | {' | '.join(columns)} |", "|" + "---|" * (2 + len(columns))]
+    first = table[table.variant == table.variant.iloc[0]].score.mean()
+    for name, rows in table.groupby("variant", sort=False):
+        mean = rows.mean(numeric_only=True)
+        settings = f"`{rows.settings.iloc[0]}`" if rows.settings.iloc[0] else ""
+        spread = f"{rows.score.min():.4f} to {rows.score.max():.4f}" if len(rows) > 1 else "one seed"
+        lines.append(
+            f"| {name} | {settings} | {mean.score:.4f} | {spread} | {(1 - mean.score) / (1 - first):.2f} | "
+            f"{mean.agl_r2:.4f} | {mean.vflow_r2:.4f} | {mean.angle_error_deg:.1f}° | {mean.validation_r2:.4f} | "
+            f"{mean.optimizer_steps:.0f} | {mean.crops_per_second:.1f} | {mean.seconds:.0f} | "
+            f"{' | '.join(f'{mean[city]:.4f}' for city in cities)} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    run_command(main)

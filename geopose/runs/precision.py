@@ -1,0 +1,90 @@
+"""What half precision costs: `python -m geopose.runs.precision --run RUN` predicts the same tiles in each precision.
+
+Prints the score of each, how far heights and angles move from float32, and every layer whose output was not finite.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import torch
+
+from geopose.cli import Parser, UserError, run_command
+from geopose.config import BlendConfig
+from geopose.data.dataset import split_fold
+from geopose.devices import DTYPES, pick_device
+from geopose.geometry import angle_error_rad
+from geopose.inference.calibration import Calibration
+from geopose.inference.ensemble import Ensemble, NotFiniteError, TilePrediction, score_predictions
+from geopose.runs.folder import run_config
+
+
+@dataclass(frozen=True)
+class Audit:
+    """One precision: its score, or what broke; the largest differences from float32 over all tiles."""
+
+    precision: str
+    r2: float = math.nan
+    height_difference_m: float = math.nan
+    angle_difference_deg: float = math.nan
+    broken: str = ""
+    broken_layers: dict[str, int] = field(default_factory=dict)
+
+
+def main() -> int:
+    parser = Parser(__doc__.split("\n")[0], "python -m geopose.runs.precision --run runs/lite0_synthetic/fold0")
+    parser.add_argument("--run", required=True, metavar="RUN", help="a finished run")
+    parser.add_argument("--tiles", type=int, metavar="N", help="no more than the first N of them")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    args = parser.parse_args()
+    if args.tiles is not None and args.tiles < 1:
+        raise UserError(f"--tiles {args.tiles}: give 1 or more")
+    device = pick_device(args.device)
+    _, tiles, _ = split_fold(run_config(args.run))
+    audits = audit(args.run, tiles.head(args.tiles) if args.tiles else tiles, device)
+    print(format_audits(audits))
+    return 1 if any(a.broken for a in audits) else 0
+
+
+def audit(run: str, tiles: pd.DataFrame, device: torch.device) -> list[Audit]:
+    """Predict the tiles (columns of io.read_train_table) in every precision the device has, fp32 first."""
+    precisions = [name for name in DTYPES if name != "fp16" or device.type == "cuda"]
+    audits, reference = [], None
+    for precision in precisions:
+        try:
+            predictions = predict(run, tiles, device, precision)
+        except NotFiniteError as error:
+            audits.append(Audit(precision, broken=str(error), broken_layers=error.layers))
+            continue
+        reference = reference or predictions
+        pairs = list(zip(predictions, reference, strict=True))
+        audits.append(
+            Audit(
+                precision,
+                score_predictions(predictions, tiles)["final_r2"],
+                max(float(np.abs(one.agl_m - other.agl_m).max()) for one, other in pairs),
+                max(math.degrees(angle_error_rad(one.angle_rad, other.angle_rad)) for one, other in pairs),
+            )
+        )
+    return audits
+
+
+def predict(run: str, tiles: pd.DataFrame, device: torch.device, precision: str) -> list[TilePrediction]:
+    """Plain predictions by the run's best checkpoint."""
+    blend = BlendConfig(tta="none", checkpoint_weights=(1.0,), precision=precision)
+    return list(Ensemble([run], blend, device, Calibration()).predict_tiles(tiles))
+
+
+def format_audits(audits: list[Audit]) -> str:
+    """One line per precision."""
+    lines = [f"{'precision':10} {'R2':>8} {'height m':>9} {'angle deg':>10}   largest differences from fp32"]
+    for a in audits:
+        figures = f"{a.r2:8.4f} {a.height_difference_m:9.3f} {a.angle_difference_deg:10.3f}"
+        lines.append(f"{a.precision:10} {a.broken or figures}")
+        lines += [f"{'':10} {layer}: {count} values" for layer, count in a.broken_layers.items()]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run_command(main)

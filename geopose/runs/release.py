@@ -1,0 +1,69 @@
+"""A run small enough to be kept beside the code: `python -m geopose.runs.release --run RUN --out DIR`.
+
+The run's checkpoints become one: their weighted mean, in float16, which halves the bytes. Settings and curves are
+copied; the manifest stays the training's but for the checkpoint, whose validation score is predicted anew, and tells
+under "released" which checkpoints it is the mean of.
+"""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+
+from geopose.cli import Parser, UserError, run_command
+from geopose.config import BlendConfig
+from geopose.inference.ensemble import weigh_checkpoints
+from geopose.models.checkpoints import CHECKPOINT_SUFFIX, load_average_model, save_weights
+from geopose.runs.folder import checkpoint_paths, fingerprint_file, read_manifest, write_manifest
+from geopose.runs.verify import validation_r2
+
+COPIED = ("config.yaml", "metrics.csv", "train.log")
+
+
+def release(run: Path, out: Path) -> dict:
+    """Write the released run into a new folder, whole or not at all, and return its manifest.
+
+    Raises UserError when out exists, or a weight is too large for float16.
+    """
+    if out.exists():
+        raise UserError(f"{out} exists already; remove it or give another --out")
+    trained = read_manifest(run)
+    ranked = weigh_checkpoints(checkpoint_paths(run), BlendConfig())
+    model = load_average_model(run, ranked, torch.device("cpu")).half()
+    broken = [name for name, values in model.state_dict().items() if not bool(torch.isfinite(values).all())]
+    if broken:
+        raise UserError(f"{run}: {broken[0]} does not fit float16; train with a smaller optim.lr")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as folder:
+        new = Path(folder) / out.name
+        path = new / "checkpoints" / f"model{CHECKPOINT_SUFFIX}"
+        save_weights(model, path)
+        for name in COPIED:
+            shutil.copyfile(run / name, new / name)
+        kept = {"file": path.name, "sha256": fingerprint_file(path)}
+        released = {"mean_of": trained["checkpoints"], "weights": "float16"}
+        manifest = trained | {"checkpoints": [kept], "released": released}
+        write_manifest(new, manifest)
+        kept["r2"] = validation_r2(new)
+        write_manifest(new, manifest)
+        new.rename(out)
+    return manifest
+
+
+def main() -> int:
+    parser = Parser(
+        "Make a run small: the mean of its checkpoints, in float16.",
+        "python -m geopose.runs.release --run runs/lite0_large/fold0 --out runs/synthetic_lite0/fold0",
+    )
+    parser.add_argument("--run", required=True, type=Path, metavar="RUN", help="a finished run, its data at hand")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of the released run")
+    args = parser.parse_args()
+    kept = release(args.run, args.out)["checkpoints"][0]
+    megabytes = (args.out / "checkpoints" / kept["file"]).stat().st_size / 1e6
+    print(f"{args.out}: {megabytes:.1f} MB, validation R2 {kept['r2']:.4f}")
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,129 @@
+"""Is it the same again? `python -m geopose.runs.verify --run RUN` checks a run against its manifest and predicts anew.
+
+Hashes of checkpoints, data and folds first; then the best checkpoint's validation score, predicted again;
+with --tarball, that tarball, predicted again from the recipe beside it and compared byte for byte, else figure by
+figure; with --retrain, the checkpoints, trained again from the recorded schedule. Exit status 1 when anything differs.
+"""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from geopose import io
+from geopose.cli import Parser, UserError, progress, run_command
+from geopose.config import BlendConfig
+from geopose.data.dataset import split_fold
+from geopose.devices import pick_device
+from geopose.geometry import angle_error_rad
+from geopose.inference.calibration import Calibration, Factors
+from geopose.inference.ensemble import Ensemble, score_predictions
+from geopose.inference.predictions import pack_folder, write_tile
+from geopose.runs.folder import checkpoint_paths, fingerprint_file, read_manifest, run_config
+from geopose.scoring.submission import read_predictions
+from geopose.training.manifest import fingerprint_data
+
+SAME_R2 = 1e-6  # what another order of sums may change
+
+
+def main() -> int:
+    parser = Parser(__doc__.split("\n")[0], "python -m geopose.runs.verify --run runs/lite0_synthetic/fold0")
+    parser.add_argument("--run", required=True, type=Path, metavar="RUN", help="a finished run")
+    parser.add_argument("--tarball", type=Path, metavar="FILE", help="a tarball of predict.py to make again")
+    parser.add_argument("--retrain", action="store_true", help="train the run again and compare its checkpoints")
+    args = parser.parse_args()
+    faults = []
+    checks = [*check_hashes(args.run), *check_score(args.run)]
+    if args.tarball:
+        checks += check_tarball(args.tarball)
+    if args.retrain:
+        checks += check_training(args.run)
+    for same, text in checks:
+        print(f"{'same   ' if same else 'DIFFERS'} {text}", flush=True)
+        faults += [] if same else [text]
+    return 1 if faults else 0
+
+
+def check_hashes(run: Path) -> Iterator[tuple[bool, str]]:
+    """Checkpoints, data and folds against the manifest."""
+    manifest, config = read_manifest(run), run_config(run)
+    for kept, path in zip(manifest["checkpoints"], checkpoint_paths(run), strict=True):
+        yield fingerprint_file(path) == kept["sha256"], f"bytes of {path}"
+    yield fingerprint_data(config.data.root) == manifest["data"]["fingerprint"], f"data in {config.data.root}"
+    yield fingerprint_file(Path(config.data.folds)) == manifest["data"]["folds"], f"folds in {config.data.folds}"
+
+
+def check_score(run: Path) -> Iterator[tuple[bool, str]]:
+    """The best checkpoint's validation score, predicted again."""
+    r2, best = validation_r2(run), read_manifest(run)["checkpoints"][0]
+    yield abs(r2 - best["r2"]) <= SAME_R2, f"validation R2 of {best['file']}: {r2:.6f}, recorded {best['r2']:.6f}"
+
+
+def validation_r2(run: Path) -> float:
+    """A run's best checkpoint's score on its validation tiles, in the precision and on the device of training."""
+    manifest = read_manifest(run)
+    _, tiles, _ = split_fold(run_config(run))
+    blend = BlendConfig(tta="none", checkpoint_weights=(1.0,), precision=manifest["precision"])
+    ensemble = Ensemble([run], blend, pick_device(manifest["device"].split(":")[0]), Calibration())
+    return score_predictions(ensemble.predict_tiles(tiles), tiles)["final_r2"]
+
+
+def check_tarball(tarball: Path) -> Iterator[tuple[bool, str]]:
+    """A tarball made again from the recipe beside it: its bytes or, where these differ, how far its figures are off."""
+    path = tarball.with_name(f"{tarball.name}.json")
+    if not (tarball.exists() and path.exists()):
+        raise UserError(f"{tarball}: it or {path.name} is missing; predict.py writes both")
+    recipe = json.loads(path.read_text())
+    blend = BlendConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in recipe["blend"].items()})
+    calibration = Calibration({city: Factors(**f) for city, f in recipe["calibration"]["cities"].items()})
+    runs = list(dict.fromkeys(str(Path(checkpoint).parent.parent) for checkpoint in recipe["checkpoints"]))
+    ensemble = Ensemble(runs, blend, pick_device(recipe["device"]), calibration)
+    table = io.read_test_table(recipe["data"])
+    with tempfile.TemporaryDirectory() as folder:
+        again = Path(folder) / "again.tar.gz"
+        for tile in progress(ensemble.predict_tiles(table), "predict again", total=len(table), unit="tile"):
+            write_tile(Path(folder) / "parts", tile)
+        pack_folder(Path(folder) / "parts", table.id.tolist(), again)
+        same = again.read_bytes() == tarball.read_bytes()
+        yield same, f"bytes of {tarball}" + ("" if same else f": {describe_difference(tarball, again)}")
+
+
+def describe_difference(one: Path, other: Path) -> str:
+    """The largest differences of heights, scales and angles between two tarballs."""
+    files = [dict(read_predictions(path)) for path in (one, other)]
+    if files[0].keys() != files[1].keys():
+        return "other members"
+    height_m = scale = angle_rad = 0.0
+    for name in files[0]:
+        if io.label_of(name)[1] == "agl":
+            heights = [io.decode_agl(f[name], name).agl_m for f in files]
+            height_m = max(height_m, float(np.abs(heights[0] - heights[1]).max()))
+        else:
+            poses = [io.parse_vflow(f[name], name) for f in files]
+            scale = max(scale, abs(poses[0].scale_px_per_m - poses[1].scale_px_per_m))
+            angle_rad = max(angle_rad, float(angle_error_rad(poses[0].angle_rad, poses[1].angle_rad)))
+    angle_deg = np.degrees(angle_rad)
+    return f"heights by up to {height_m:.2f} m, scales by {scale:.4f} px/m, angles by {angle_deg:.3f} degrees"
+
+
+def check_training(run: Path) -> Iterator[tuple[bool, str]]:
+    """The run trained again, a time budget replaced by the schedule it came to, and its checkpoints compared."""
+    from geopose.training.runner import train  # imports Catalyst, slow
+
+    manifest, config = read_manifest(run), run_config(run)
+    if "released" in manifest:
+        raise UserError(f"{run} is the mean of another run's checkpoints; make it again with 'make release'")
+    if config.train.max_minutes:
+        config.train.max_minutes, config.train.schedule_boundaries = None, manifest["schedule_boundaries"]
+    config.train.precision = manifest["precision"]  # auto may choose another today
+    with tempfile.TemporaryDirectory() as folder:
+        config.run.dir = folder
+        again = read_manifest(train(config))
+    for first, second in zip(manifest["checkpoints"], again["checkpoints"], strict=True):
+        yield first["sha256"] == second["sha256"], f"{first['file']} trained again (R2 {second['r2']:.6f})"
+
+
+if __name__ == "__main__":
+    run_command(main)

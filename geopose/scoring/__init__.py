@@ -1,0 +1,1 @@
+"""The challenge's score and its submission tarballs."""

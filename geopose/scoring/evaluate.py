@@ -1,0 +1,183 @@
+"""Score predictions as the challenge does: `python -m geopose.scoring.evaluate --truth DIR --pred DIR_OR_TARBALL`.
+
+Each file is read once and no more than a few tiles are in memory. Heights and pose of a tile may come in any order:
+heights are reduced to a handful of sums at once, and joined with the pose at the end.
+"""
+
+import json
+import math
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from geopose import io
+from geopose.cli import Parser, UserError, progress, run_command
+from geopose.scoring.metrics import HeightSums, PoseScores, height_sums
+from geopose.scoring.submission import read_predictions
+
+MAX_WORKERS = 8  # each holds a few float64 tiles: 200 MB at 2048 px
+
+
+@dataclass(frozen=True)
+class ScoredTile:
+    """A tile's height sums and true pose; the units say how to read the poses that belong to the heights."""
+
+    heights: HeightSums
+    true_pose: io.VflowLabel
+    pred_centimetres: bool
+    true_centimetres: bool
+
+
+@dataclass
+class Evaluation:
+    """scores: what PoseScores.compute returns; ids without a usable prediction; predicted names that are no tile."""
+
+    scores: dict
+    failed: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+
+
+def evaluate(truth: str | Path, pred: str | Path) -> Evaluation:
+    """Score a folder or tarball of predictions against a folder of truth; both in the competition's file layout.
+
+    Raises UserError when a file is damaged, sizes differ, the truth mixes units, or nothing predicts any true tile.
+    """
+    labels = io.find_labels(truth).set_index("id")
+    pose_texts: dict[str, bytes] = {}
+    unknown: list[str] = []
+
+    def height_files() -> Iterator[tuple[str, bytes]]:
+        for name, content in read_predictions(pred):
+            tile_id, kind = io.label_of(name) or (name, None)
+            if kind is None or tile_id not in labels.index:
+                unknown.append(name)
+            elif kind == "vflow":
+                pose_texts[tile_id] = content
+            else:
+                yield tile_id, content
+
+    def score(item: tuple[str, bytes]) -> tuple[str, ScoredTile]:
+        tile_id, content = item
+        return tile_id, _score_heights(tile_id, content, labels.agl[tile_id], labels.vflow[tile_id])
+
+    tiles = dict(progress(_map_bounded(score, height_files()), "evaluate", total=len(labels), unit="tile"))
+    if not tiles and not pose_texts:
+        raise UserError(f"{pred}: holds no prediction for any tile of {truth}; give both for the same ids")
+    if len({tile.true_centimetres for tile in tiles.values()}) > 1:
+        raise UserError(
+            f"{truth}: integer centimetres and float metres are mixed in one folder; keep labels of one unit together"
+        )
+    scores = PoseScores(sorted({io.city_of(tile_id) for tile_id in labels.index}))
+    failed = [tile_id for tile_id in labels.index if not _add_tile(scores, tile_id, tiles, pose_texts)]
+    return Evaluation(scores.compute(), failed, unknown)
+
+
+def _score_heights(tile_id: str, content: bytes, agl_path: str, vflow_path: str) -> ScoredTile:
+    pred = io.decode_agl(content, f"predicted {io.agl_name(tile_id)}")
+    true = io.decode_agl(Path(agl_path).read_bytes(), agl_path)
+    if pred.agl_m.shape != true.agl_m.shape:
+        (height, width), (true_height, true_width) = pred.agl_m.shape, true.agl_m.shape
+        raise UserError(
+            f"{io.agl_name(tile_id)}: {height}x{width}, but its truth is {true_height}x{true_width}; "
+            "predict at the image's own size"
+        )
+    sums = height_sums(pred.agl_m, true.agl_m)
+    return ScoredTile(sums, io.read_pose(vflow_path, true.centimetres), pred.centimetres, true.centimetres)
+
+
+def _add_tile(scores: PoseScores, tile_id: str, tiles: dict[str, ScoredTile], pose_texts: dict[str, bytes]) -> bool:
+    """Add a tile to the scores; False when it lacks a file or its pose is not finite, which fails its city."""
+    city = io.city_of(tile_id)
+    if tile_id not in tiles or tile_id not in pose_texts:
+        scores.add_missing(city)
+        return False
+    tile = tiles[tile_id]
+    where = f"predicted {io.vflow_name(tile_id)}"
+    pose = io.parse_vflow(pose_texts[tile_id], where, tile.pred_centimetres, finite=False)
+    true = tile.true_pose
+    scores.add(city, tile.heights, pose.scale_px_per_m, true.scale_px_per_m, pose.angle_rad, true.angle_rad)
+    return math.isfinite(pose.scale_px_per_m) and math.isfinite(pose.angle_rad)
+
+
+def _map_bounded(function: Callable, items: Iterable) -> Iterator:
+    """function of each item in threads, in order, with few items in flight: rasterio and torch release the lock."""
+    workers = min(MAX_WORKERS, os.cpu_count() or 1)
+    torch_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # in each worker: they share the cores
+    try:
+        with ThreadPoolExecutor(workers) as pool:
+            waiting: deque = deque()
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+    finally:
+        torch.set_num_threads(torch_threads)
+
+
+def format_scores(scores: dict) -> str:
+    """The scores as a table: one line per city, then the final one."""
+    header = ("city", "images", "AGL R2", "VFLOW R2", "R2", "honest AGL", "VFLOW", "R2", "angle deg", "bad pixels")
+    keys = ("agl_r2", "vflow_r2", "r2", "honest_agl_r2", "honest_vflow_r2", "honest_r2")
+    lines = ["{:8} {:>6}  {:>8} {:>8} {:>8}  {:>10} {:>8} {:>8}  {:>9} {:>10}".format(*header)]
+    for city, row in scores["cities"].items():
+        values = "{:8.4f} {:8.4f} {:8.4f}  {:10.4f} {:8.4f} {:8.4f}".format(*(row[key] for key in keys))
+        lines.append(f"{city:8} {row['images']:6}  {values}  {row['angle_error_deg']:9.2f} {row['bad_pixels']:10}")
+    lines.append(
+        f"{'final':8} {'':6}  {'':8} {'':8} {scores['final_r2']:8.4f}  {'':10} {'':8} {scores['honest_r2']:8.4f}"
+        f"  {'':9} {scores['bad_pixels']:10}"
+    )
+    return "\n".join(lines)
+
+
+def encode_scores(scores: dict) -> bytes:
+    """The scores as JSON; NaN, which JSON lacks, becomes null."""
+    cities = {
+        city: {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
+        for city, row in scores["cities"].items()
+    }
+    return (json.dumps({**scores, "cities": cities}, indent=1) + "\n").encode()
+
+
+def _warn(evaluation: Evaluation) -> None:
+    if evaluation.failed:
+        cities = sorted({io.city_of(tile_id) for tile_id in evaluation.failed})
+        names = _some(evaluation.failed)
+        print(f"warning: no complete prediction for {names}: {', '.join(cities)} scores 0", file=sys.stderr)
+    if evaluation.unknown:
+        print(f"warning: ignored {_some(evaluation.unknown)}: not a tile of the truth", file=sys.stderr)
+
+
+def _some(names: list[str], shown: int = 10) -> str:
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
+
+
+def main() -> None:
+    """Print the table of scores and write the JSON."""
+    parser = Parser(
+        "Score predictions against the truth as the challenge does: R2 per city of heights and vertical flow. "
+        "Beside the official figure, which skips unknown predicted pixels, stands the honest one.",
+        "python -m geopose.scoring.evaluate --truth data/synthetic/truth --pred submission.tar.gz --json score.json",
+    )
+    parser.add_argument("--truth", type=Path, required=True, metavar="DIR", help="true AGL and VFLOW files")
+    parser.add_argument("--pred", type=Path, required=True, metavar="DIR_OR_TARBALL", help="predicted ones")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the scores here")
+    args = parser.parse_args()
+    evaluation = evaluate(args.truth, args.pred)
+    _warn(evaluation)
+    print(format_scores(evaluation.scores))
+    if args.json:
+        io.write_bytes(args.json, encode_scores(evaluation.scores))
+
+
+if __name__ == "__main__":
+    run_command(main)

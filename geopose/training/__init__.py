@@ -1,0 +1,1 @@
+"""Training with Catalyst, which no other package imports."""

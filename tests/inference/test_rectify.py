@@ -1,0 +1,128 @@
+"""Lean removal: exact against a plain double loop, and towers land on their footprints."""
+
+import math
+from functools import partial
+
+import numpy as np
+import pytest
+import rasterio
+from helpers import assert_user_error, run, write_label, write_tif
+
+from geopose import io
+from geopose.geometry import Pose, image_position
+from geopose.inference import rectify as module
+from geopose.inference.rectify import Rectified, fill_hidden, rectify, rectify_files
+
+
+def plain(rgb, agl_m, scale, angle):
+    """The definition, pixel by pixel."""
+    height, width = agl_m.shape
+    out_rgb, out_agl = np.zeros_like(rgb), np.full(agl_m.shape, np.nan, np.float32)
+    best = {}
+    for y in range(height):
+        for x in range(width):
+            h = agl_m[y, x]
+            shift = 0.0 if math.isnan(h) else float(h) * scale
+            gx, gy = x + shift * math.sin(angle), y + shift * math.cos(angle)
+            column, row = math.floor(gx + 0.5), math.floor(gy + 0.5)
+            if 0 <= column < width and 0 <= row < height:
+                rank = (-math.inf if math.isnan(h) else float(h), -np.float32((gx - column) ** 2 + (gy - row) ** 2))
+                if (row, column) not in best or rank > best[row, column]:
+                    best[row, column] = rank
+                    out_rgb[row, column], out_agl[row, column] = rgb[y, x], h
+    hidden = np.array([[(y, x) not in best for x in range(width)] for y in range(height)])
+    return out_rgb, out_agl, hidden
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_equals_the_plain_double_loop(seed):
+    rng = np.random.default_rng(seed)
+    size = (int(rng.integers(1, 40)), int(rng.integers(1, 40)))
+    rgb = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+    # Few distinct heights, so that pixels often tie.
+    agl_m = rng.choice(np.array([0, 0, 3, 3.5, 8, np.nan], np.float32), size)
+    scale, angle = float(rng.uniform(0, 3)), float(rng.uniform(0, 2 * np.pi))
+    ground = rectify(rgb, agl_m, scale, angle)
+    expected_rgb, expected_agl_m, expected_hidden = plain(rgb, agl_m, scale, angle)
+    np.testing.assert_array_equal(ground.hidden, expected_hidden)
+    np.testing.assert_array_equal(ground.agl_m, expected_agl_m)
+    np.testing.assert_array_equal(ground.rgb, expected_rgb)
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.7, 2.0, 3.3, 5.1])
+def test_a_roof_lands_on_its_footprint(angle):
+    footprint = np.zeros((90, 120), bool)
+    footprint[40:60, 50:80] = True
+    pose = Pose(angle, 1.3, 0.4)
+    agl_m = np.zeros(footprint.shape, np.float32)
+    rows, columns = np.nonzero(footprint)
+    x, y = image_position(columns, rows, 12.0, pose)
+    agl_m[np.rint(y).astype(int), np.rint(x).astype(int)] = 12.0
+    ground = rectify(np.zeros((*agl_m.shape, 3), np.uint8), agl_m, pose.scale_px_per_m, angle)
+    landed = ground.agl_m == 12
+    assert (landed & footprint).sum() / (landed | footprint).sum() > 0.9
+
+
+def test_nothing_moves_without_lean():
+    rng = np.random.default_rng(0)
+    rgb, agl_m = rng.integers(0, 256, (9, 7, 3), dtype=np.uint8), rng.uniform(0, 50, (9, 7)).astype(np.float32)
+    ground = rectify(rgb, agl_m, 0.0, 1.0)
+    np.testing.assert_array_equal(ground.rgb, rgb)
+    np.testing.assert_array_equal(ground.agl_m, agl_m)
+    assert not ground.hidden.any()
+
+
+@pytest.mark.parametrize("angle", [0.4, 1.9, 3.6, 5.5])
+def test_blocks_give_what_the_whole_gives(tmp_path, monkeypatch, angle):
+    rng = np.random.default_rng(3)
+    rgb, agl_m = rng.integers(0, 256, (61, 40, 3), dtype=np.uint8), np.zeros((61, 40))
+    agl_m[5:20, 10:20], agl_m[30:44, 5:30], agl_m[50:54, 2:9] = 9.0, 4.2, np.nan
+    write_tif(tmp_path / "x_RGB.tif", rgb.transpose(2, 0, 1))
+    write_label(tmp_path, "x", agl_m, 1.3, angle)
+    agl, pose = tmp_path / "x_AGL.tif", io.read_vflow(tmp_path / "x_VFLOW.json", tmp_path / "x_AGL.tif")
+    monkeypatch.setattr(module, "BLOCK_PX", 7)
+    monkeypatch.setattr(module, "FILL_PX", 6)
+    source = tmp_path / "x_RGB.tif"
+    for fill in (False, True):
+        share = rectify_files(partial(io.read_rgb, source), agl, tmp_path / "out", "x", source, pose, fill)
+        whole = rectify(rgb, io.read_agl(agl), pose.scale_px_per_m, pose.angle_rad)
+        assert share == pytest.approx(whole.hidden.mean()) and share > 0.05
+        expected = fill_hidden(whole) if fill else whole
+        np.testing.assert_array_equal(io.read_rgb(tmp_path / "out" / "x_RECT.tif"), expected.rgb)
+        np.testing.assert_array_equal(io.read_agl(tmp_path / "out" / "x_RECT_AGL.tif"), expected.agl_m)
+
+
+def test_filling_paints_holes_from_around_and_leaves_the_rest():
+    rgb, agl_m = np.full((40, 40, 3), 90, np.uint8), np.full((40, 40), 2.0, np.float32)
+    hidden = np.zeros((40, 40), bool)
+    hidden[10:20, 15:25] = True
+    rgb[hidden], agl_m[hidden], agl_m[30, 30] = 0, np.nan, np.nan
+    filled = fill_hidden(Rectified(rgb, agl_m, hidden))
+    assert (filled.rgb[hidden] == 90).all() and (filled.agl_m[hidden] == 2).all()
+    assert np.isnan(filled.agl_m[30, 30]), "unknown is no hole: it was seen"
+    np.testing.assert_array_equal(filled.rgb[~hidden], rgb[~hidden])
+    np.testing.assert_array_equal(filled.hidden, hidden)
+
+
+def test_command_keeps_the_grid_and_names_faults(tmp_path):
+    rng = np.random.default_rng(0)
+    transform = rasterio.transform.from_origin(440000, 3350000, 0.5, 0.5)
+    write_tif(
+        tmp_path / "x_RGB.tif", rng.integers(0, 256, (3, 20, 30), dtype=np.uint8), transform=transform, crs="EPSG:32617"
+    )
+    write_label(tmp_path, "x", rng.uniform(0, 9, (20, 30)), 0.8, 1.0)
+    files = [tmp_path / name for name in ("x_RGB.tif", "x_AGL.tif", "x_VFLOW.json")]
+    result = run("-m", "geopose.inference.rectify", *files, "--out", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    label = io.read_vflow(files[2], files[1])
+    expected = rectify(io.read_rgb(files[0]), io.read_agl(files[1]), label.scale_px_per_m, label.angle_rad)
+    np.testing.assert_array_equal(io.read_rgb(tmp_path / "out" / "x_RECT.tif"), expected.rgb)
+    np.testing.assert_array_equal(io.read_agl(tmp_path / "out" / "x_RECT_AGL.tif"), expected.agl_m)
+    with rasterio.open(tmp_path / "out" / "x_RECT_HIDDEN.tif") as raster:
+        assert raster.transform == transform
+        assert raster.crs.to_epsg() == 32617
+        np.testing.assert_array_equal(raster.read(1), expected.hidden)
+
+    write_label(tmp_path, "y", np.zeros((5, 5)), 0.8, 1.0)
+    wrong = [files[0], tmp_path / "y_AGL.tif", tmp_path / "y_VFLOW.json"]
+    assert_user_error(run("-m", "geopose.inference.rectify", *wrong, "--out", tmp_path / "out"), "5x5", "20x30")

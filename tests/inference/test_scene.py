@@ -1,0 +1,148 @@
+"""Images of one's own: any bands, depth and size, their grid kept, tiles without seams, one pose."""
+
+import json
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+from helpers import assert_user_error, ok, run, write_tif
+from rasterio.windows import Window
+
+from geopose import io
+from geopose.cli import UserError
+from geopose.config import BlendConfig
+from geopose.inference.calibration import Calibration
+from geopose.inference.ensemble import Ensemble
+from geopose.inference.scene import (
+    SceneOptions,
+    SceneReader,
+    combine_poses,
+    predict_scene,
+    pyramid,
+    read_gsd,
+    tile_starts,
+)
+
+GRID = {"crs": "EPSG:32617", "transform": rasterio.transform.from_origin(440000, 3350000, 0.4, 0.4)}
+
+
+@pytest.fixture(scope="module")
+def ensemble(job):
+    blend = BlendConfig(tta="flips")
+    return Ensemble([job / "runs" / "fold0"], blend, torch.device("cpu"), Calibration(), spread=True)
+
+
+def write_scene(path, size=(150, 210), bands=3, dtype=np.uint8, **profile):
+    rng = np.random.default_rng(5)
+    small = rng.integers(0, 255, (bands, 12, 16)).astype(float)
+    values = np.stack([np.kron(band, np.ones((size[0] // 12 + 1, size[1] // 16 + 1))) for band in small])
+    values = values[:, : size[0], : size[1]]
+    write_tif(path, (values * 40 + 1000 if dtype == np.uint16 else values).astype(dtype), **{**GRID, **profile})
+    return path
+
+
+def test_a_scene_keeps_its_grid_and_gets_heights_spread_and_pose(ensemble, tmp_path):
+    image = write_scene(tmp_path / "town.tif")
+    pose = predict_scene(image, tmp_path / "out", ensemble, SceneOptions(tile_px=64))
+    with rasterio.open(tmp_path / "out" / "town_AGL.tif") as raster:
+        assert (raster.crs.to_epsg(), raster.transform) == (32617, GRID["transform"])
+        assert raster.dtypes == ("float32", "float32") and np.isnan(raster.nodata)
+        assert raster.units == ("metre", "metre") and "height" in raster.descriptions[0]
+        heights, spread = raster.read()
+    assert heights.shape == (150, 210) and np.isfinite(heights).all() and (heights >= 0).all()
+    assert (spread >= 0).all() and spread.max() > 0
+    content = json.loads((tmp_path / "out" / "town_VFLOW.json").read_text())
+    assert content == {"scale_px_per_m": pose.scale_px_per_m, "angle_rad": pose.angle_rad, "gsd_m": pytest.approx(0.4)}
+
+
+def test_one_tile_is_predicted_as_the_model_does(ensemble, tmp_path):
+    image = write_scene(tmp_path / "town.tif", size=(96, 96))
+    predict_scene(image, tmp_path, ensemble, SceneOptions(tile_px=96))
+    batch = {"image": torch.from_numpy(io.read_rgb(image).transpose(2, 0, 1))[None], "gsd_m": torch.tensor([0.4])}
+    expected = ensemble.predict(batch | {"city": [""], "id": [""]})
+    heights = io.read_agl(tmp_path / "town_AGL.tif")
+    np.testing.assert_allclose(heights, expected["agl_m"][0, 0].clamp(min=0), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("bands", "dtype"), [(1, np.uint8), (4, np.uint8), (8, np.uint16), (3, np.float32)])
+def test_any_bands_and_depth(ensemble, tmp_path, bands, dtype):
+    image = write_scene(tmp_path / "x.tif", size=(64, 70), bands=bands, dtype=dtype)
+    predict_scene(image, tmp_path, ensemble, SceneOptions(tile_px=64))
+    assert np.isfinite(io.read_agl(tmp_path / "x_AGL.tif")).all()
+    with rasterio.open(image) as raster:
+        rgb, data = SceneReader(raster, image, (min(bands, 2),)).read(Window(0, 0, 70, 64))
+    assert rgb.shape == (3, 64, 70) and rgb.dtype == np.uint8 and data.all()
+    if dtype != np.uint8:
+        assert rgb.min() == 0 and rgb.max() == 255
+
+
+def test_pixels_without_data_stay_unknown(ensemble, tmp_path):
+    path = write_scene(tmp_path / "x.tif", nodata=0)
+    with rasterio.open(path, "r+") as raster:
+        raster.write(np.zeros((3, 40, 80), np.uint8), window=Window(100, 30, 80, 40))
+    predict_scene(path, tmp_path, ensemble, SceneOptions(tile_px=64))
+    unknown = np.isnan(io.read_agl(tmp_path / "x_AGL.tif"))
+    assert unknown[30:70, 100:180].all() and unknown[:20].mean() < 0.1
+
+
+def test_tiles_cover_everything_and_overlap_by_half():
+    for length in (40, 64, 65, 100, 128, 1000):
+        starts = tile_starts(length, 64)
+        covered = np.zeros(length, int)
+        for start in starts:
+            assert start >= 0 and start + min(64, length) <= length
+            covered[start : start + 64] += 1
+        assert covered.min() >= 1 and max(np.diff(starts), default=0) <= 32
+    weights = pyramid(6, 8)
+    assert weights.min() > 0 and np.array_equal(weights, weights[::-1, ::-1]) and weights.argmax() // 8 in (2, 3)
+
+
+def test_gsd_comes_from_the_georeference(tmp_path):
+    def gsd(**grid):
+        path = write_scene(tmp_path / "x.tif", size=(20, 20), **grid)
+        with rasterio.open(path) as raster:
+            return read_gsd(raster, path)
+
+    assert gsd() == pytest.approx(0.4)
+    feet = {"crs": "EPSG:2236", "transform": rasterio.transform.from_origin(0, 0, 1.5, 1.5)}
+    assert gsd(**feet) == pytest.approx(1.5 * 0.3048006, rel=1e-6)
+    degrees = {"crs": "EPSG:4326", "transform": rasterio.transform.from_origin(-81, 60, 4e-6, 4e-6)}
+    assert gsd(**degrees) == pytest.approx(4e-6 * 111_320 * np.sqrt(0.5), rel=1e-3)
+    with pytest.raises(UserError, match="give --gsd"):
+        gsd(crs=None, transform=rasterio.Affine.identity())
+
+
+def test_one_pose_withstands_wrong_tiles():
+    good = [(1.0 + 0.01 * k, 0.05 * k - 0.1, 100.0) for k in range(5)]
+    scale, angle = combine_poses(np.array([*good, (9.0, 3.0, 100.0), (0.1, 2.0, 0.0)]))
+    assert scale == pytest.approx(1.03, abs=0.03)
+    # The wrong ones, 2 and 3 rad, take no part; the good ones, -0.1 to 0.1 rad, lie on both sides of 0.
+    assert np.sin(angle) == pytest.approx(0, abs=1e-9) and np.cos(angle) > 0
+
+
+def test_the_directions_of_tiles_weigh_by_their_heights():
+    _, angle = combine_poses(np.array([(1.0, 0.0, 1.0), (1.0, 0.3, 3.0), (1.0, 0.3, 0.0)]))
+    mean = np.array([1, 0]) + 3 * np.array([np.cos(0.3), np.sin(0.3)])
+    assert angle == pytest.approx(np.arctan2(mean[1], mean[0]))
+
+
+def test_the_command_predicts_and_rectifies_images(job, tmp_path):
+    image = write_scene(tmp_path / "town.tif", size=(80, 90))
+    common = ("--runs", job / "runs" / "fold0", "--out", tmp_path / "out", "--tta", "none", "--device", "cpu")
+    shown = ok(run("predict.py", image, *common, "--tile", 64, "--rectify"))
+    assert "gsd 0.400 m" in shown and "hidden" in shown
+    for name in ("AGL", "RECT", "RECT_AGL", "RECT_HIDDEN"):
+        with rasterio.open(tmp_path / "out" / f"town_{name}.tif") as raster:
+            assert raster.transform == GRID["transform"] and raster.shape == (80, 90)
+    files = (image, tmp_path / "out" / "town_AGL.tif", tmp_path / "out" / "town_VFLOW.json")
+    ok(run("-m", "geopose.inference.rectify", *files, "--out", tmp_path / "again"))
+    ours, again = (io.read_rgb(tmp_path / folder / "town_RECT.tif") for folder in ("out", "again"))
+    np.testing.assert_array_equal(ours, again)
+
+    write_tif(tmp_path / "plain.tif", np.zeros((3, 64, 64), np.uint8))
+    assert_user_error(run("predict.py", tmp_path / "plain.tif", *common), "plain.tif", "--gsd")
+    assert_user_error(run("predict.py", tmp_path / "none.tif", *common), "none.tif missing")
+    assert_user_error(run("predict.py", image, *common, "--bands", 1, 9, 2), "--bands 1 9 2", "bands 1 to 3")
+    assert_user_error(run("predict.py", image, *common, "--gsd", -1), "--gsd")
+    assert_user_error(run("predict.py", image, *common, "--data", job), "one of the two")

@@ -1,0 +1,129 @@
+"""The report: one file, whole, right figures; in a browser without a fault, its slider and its surface alive."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import cv2
+import numpy as np
+import pytest
+from helpers import assert_user_error, ok, run
+
+from geopose import io
+from geopose.report.tiles import colour, compare_tiles
+from geopose.scoring.evaluate import evaluate
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+# Run inside the page after its own script: moves a slider, drags the surface, and writes down what changed.
+PROBE = """<script>
+const faults = [];
+window.addEventListener("error", (event) => faults.push(event.message));
+window.addEventListener("unhandledrejection", (event) => faults.push(String(event.reason)));
+const told = console.error;
+console.error = (...words) => { faults.push(words.join(" ")); told(...words); };
+window.addEventListener("load", async () => {
+  for (let tries = 0; tries < 100 && document.body.dataset.ready !== "yes"; tries++) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  const slider = document.querySelector(".compare input"), after = document.querySelector(".compare .after");
+  const cut = getComputedStyle(after).clipPath;
+  slider.value = 20;
+  slider.dispatchEvent(new Event("input"));
+  const canvas = document.getElementById("view");
+  const pixels = () => canvas.toDataURL();
+  const before = pixels();
+  const press = (type, x, y, target) =>
+    target.dispatchEvent(new PointerEvent(type, { pointerId: 1, clientX: x, clientY: y, bubbles: true }));
+  press("pointerdown", 100, 100, canvas);
+  press("pointermove", 220, 130, canvas);
+  press("pointerup", 220, 130, window);
+  const turned = pixels();
+  canvas.dispatchEvent(new WheelEvent("wheel", { deltaY: -300, cancelable: true }));
+  const small = document.createElement("canvas");
+  small.width = small.height = 40;
+  const pen = small.getContext("2d");
+  pen.drawImage(canvas, 0, 0, 40, 40);
+  const drawn = pen.getImageData(0, 0, 40, 40).data.filter((value, place) => place % 4 === 3 && value > 0).length;
+  const style = getComputedStyle(document.body);
+  const result = {
+    paper: style.backgroundColor, ink: style.color,
+    faults, drawn, ready: document.body.dataset.ready, slides: getComputedStyle(after).clipPath !== cut,
+    turns: before !== turned, zooms: turned !== pixels(), wide: document.documentElement.scrollWidth > innerWidth,
+  };
+  document.body.innerHTML = "<pre id=result>" + JSON.stringify(result) + "</pre>";
+});
+</script>"""
+
+
+@pytest.fixture(scope="module")
+def page(job):
+    command = ("-m", "geopose.report", "--data", job / "data", "--pred", job / "submission.tar.gz")
+    ok(run(*command, "--runs", job / "runs" / "fold0", "--out", job / "report.html"))
+    return job / "report.html"
+
+
+def test_the_page_stands_alone_and_tells_the_score(page, job):
+    text = page.read_text()
+    assert not re.search(r"(?:src|href)=\"(?!data:|#)", text)
+    assert "{{" not in text
+    scores = evaluate(job / "data" / "truth", job / "submission.tar.gz").scores
+    assert f"R2 {scores['final_r2']:.4f}" in text
+    for city, row in scores["cities"].items():
+        assert f"<td>{city}</td><td>{row['images']}</td><td>{row['agl_r2']:.3f}</td>" in text
+    assert text.count("<svg") == 5 and text.count('class="tile"') == 6
+    surface = json.loads(re.search(r'id="surface" type="application/json">(.*?)</script>', text).group(1))
+    assert len(surface["heights"]) == surface["rows"] * surface["columns"] <= 65536
+
+
+def test_tiles_are_compared_in_metres(job):
+    for tile in compare_tiles(job / "data", job / "submission.tar.gz"):
+        true_m = io.read_agl(job / "data" / "truth" / io.agl_name(tile.tile_id))
+        assert tile.rmse_m == pytest.approx(float(np.sqrt(np.nanmean((tile.agl_m - true_m) ** 2))), rel=1e-5)
+        assert 0 <= tile.angle_error_deg <= 180
+
+
+def test_unknown_pixels_are_grey():
+    colours = colour(np.array([[0.0, np.nan, 9.0]]), 0, 9, "viridis")
+    assert (colours[0, 1] == 128).all() and (colours[0, 0] != colours[0, 2]).any()
+
+
+def test_the_demo_draws_a_picture_of_any_image(job, tmp_path):
+    image = tmp_path / "town.png"
+    cv2.imwrite(str(image), np.random.default_rng(0).integers(0, 255, (80, 110, 3), dtype=np.uint8))
+    words = ("-m", "geopose.report.demo", image, "--runs", job / "runs" / "fold0", "--tta", "none")
+    assert_user_error(run(*words, "--out", tmp_path / "x.png"), "--gsd")
+    assert "town.png by" in ok(run(*words, "--gsd", 0.5, "--out", tmp_path / "demo.png"))
+    picture = cv2.imread(str(tmp_path / "demo.png"))
+    assert picture.shape[1] > 900 and picture.std() > 10
+
+
+def test_mistakes_are_one_line(tmp_path, competition):
+    words = ("-m", "geopose.report", "--data", tmp_path / "none", "--pred", tmp_path / "x.tar.gz")
+    assert_user_error(run(*words), "truth/")
+    words = ("-m", "geopose.report", "--data", competition, "--pred", tmp_path / "x.tar.gz", "--runs", tmp_path)
+    assert_user_error(run(*words), "x.tar.gz")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to open the page in")
+@pytest.mark.parametrize(("size", "scheme"), [("1200,900", "light"), ("390,800", "dark")], ids=["desk", "phone"])
+def test_it_lives_in_a_browser(page, tmp_path, size, scheme):
+    probed = tmp_path / "probed.html"
+    probed.write_text(page.read_text().replace("<script id=", PROBE + "<script id=", 1))
+    common = [CHROMIUM, "--headless=new", "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+    common += [f"--blink-settings=preferredColorScheme={('dark', 'light').index(scheme)}"]
+    common += [f"--window-size={size}", "--virtual-time-budget=20000", f"--user-data-dir={tmp_path / 'profile'}"]
+    dumped = subprocess.run(
+        [*common, "--dump-dom", probed.as_uri()], capture_output=True, text=True, check=True, timeout=120
+    )
+    result = json.loads(re.search(r'<pre id="result">(.*?)</pre>', dumped.stdout).group(1))
+    assert result["faults"] == []
+    assert result["ready"] == "yes" and result["slides"] and result["turns"] and result["zooms"]
+    assert result["drawn"] > 200 and not result["wide"]
+    paper, ink = (np.mean([int(n) for n in re.findall(r"\d+", result[key])[:3]]) for key in ("paper", "ink"))
+    assert (paper < 60 and ink > 180) if scheme == "dark" else (paper > 220 and ink < 80)
+
+    picture = tmp_path / "page.png"
+    subprocess.run([*common, f"--screenshot={picture}", page.as_uri()], capture_output=True, check=True, timeout=120)
+    assert cv2.imread(str(picture)).std() > 10

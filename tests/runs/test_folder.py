@@ -1,0 +1,34 @@
+"""Run folders: what their configs agree on."""
+
+import pytest
+from helpers import CONFIG
+
+from geopose.cli import UserError
+from geopose.config import load_config, save_config
+from geopose.runs.folder import usual_sizes, write_manifest
+
+
+def finish(run_dir, zooms: str, weights: str = "[]"):
+    """A finished run's folder, as far as usual_sizes looks."""
+    run_dir.mkdir()
+    settings = [f"predict.zooms={zooms}", f"predict.zoom_weights={weights}"]
+    save_config(load_config(CONFIG, settings), run_dir / "config.yaml")
+    write_manifest(run_dir, {"checkpoints": []})
+    return run_dir
+
+
+def test_runs_are_looked_at_in_the_sizes_they_agree_on(tmp_path):
+    plain = finish(tmp_path / "plain", "[1]")
+    equal = finish(tmp_path / "equal", "[1,0.5]")
+    fine = finish(tmp_path / "fine", "[1,0.5]", "[3,1]")
+    coarse = finish(tmp_path / "coarse", "[0.25,0.5]", "[1,4]")
+    assert usual_sizes([plain]) == {"zooms": (1.0,), "zoom_weights": (1.0,)}
+    assert usual_sizes([fine]) == {"zooms": (0.5, 1.0), "zoom_weights": (0.25, 0.75)}
+    assert usual_sizes([fine, equal]) == {"zooms": (0.5, 1.0), "zoom_weights": (0.375, 0.625)}
+    assert usual_sizes([coarse, fine])["zooms"] == (0.5,)
+    assert usual_sizes([coarse, plain]) == {"zooms": (1.0,), "zoom_weights": (1.0,)}
+
+
+def test_a_folder_without_a_finished_run_is_named(tmp_path):
+    with pytest.raises(UserError, match="holds no finished run"):
+        usual_sizes([tmp_path])

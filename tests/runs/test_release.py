@@ -1,0 +1,83 @@
+"""The mean of a run's checkpoints in half the bytes, and the run that the repository holds."""
+
+import json
+
+import pandas as pd
+import pytest
+import torch
+from helpers import REPO, assert_user_error, config_of, run
+from safetensors.torch import load_file
+
+from geopose import io
+from geopose.runs.folder import checkpoint_paths, read_manifest
+from geopose.runs.release import release
+from geopose.runs.verify import check_hashes, check_score
+from geopose.scoring.evaluate import evaluate
+from geopose.synthetic.dataset import Options, make_dataset
+from geopose.training.runner import train
+
+RELEASED = REPO / "runs" / "synthetic_lite0" / "fold0"
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_data, tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("trained") / "run"
+    train(config_of(tiny_data, run_dir, "train.epochs=3", "train.keep_checkpoints=2"))
+    return run_dir
+
+
+def test_weights_are_the_checkpoints_mean_in_float16(trained, tmp_path):
+    release(trained, tmp_path / "released")
+    (path,) = checkpoint_paths(tmp_path / "released")
+    states, mean = [load_file(p) for p in checkpoint_paths(trained)], load_file(path)
+    assert len(states) == 2
+    for key, value in mean.items():
+        if value.is_floating_point():
+            assert value.dtype == torch.float16
+            torch.testing.assert_close(value.float(), (states[0][key] + states[1][key]) / 2, rtol=1e-3, atol=1e-7)
+    assert path.stat().st_size < 0.55 * checkpoint_paths(trained)[0].stat().st_size
+
+
+def test_a_released_run_is_a_run(tiny_data, trained, tmp_path):
+    out = tmp_path / "runs" / "released"
+    done = run("-m", "geopose.runs.release", "--run", trained, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in out.parent.iterdir()] == ["released"]
+    manifest = read_manifest(out)
+    assert manifest["released"]["mean_of"] == read_manifest(trained)["checkpoints"]
+    assert f"validation R2 {manifest['checkpoints'][0]['r2']:.4f}" in done.stdout
+    assert all(same for same, _ in [*check_hashes(out), *check_score(out)])
+    pd.testing.assert_frame_equal(pd.read_csv(out / "metrics.csv"), pd.read_csv(trained / "metrics.csv"))
+    tarball = tmp_path / "out.tar.gz"
+    predicted = run("predict.py", "--data", tiny_data, "--runs", out, "--tta", "none", "--out", tarball)
+    assert predicted.returncode == 0, predicted.stderr
+    again = run("-m", "geopose.runs.verify", "--run", out, "--retrain")
+    assert_user_error(again, "mean of another run's checkpoints")
+
+
+def test_nothing_is_written_over_and_nothing_half_written(trained, tmp_path):
+    (tmp_path / "taken").mkdir()
+    assert_user_error(
+        run("-m", "geopose.runs.release", "--run", trained, "--out", tmp_path / "taken"), "exists already"
+    )
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    manifest = json.dumps(read_manifest(trained) | {"checkpoints": [{"file": "lost.safetensors", "r2": 0.5}]})
+    (broken / "manifest.json").write_text(manifest)
+    done = run("-m", "geopose.runs.release", "--run", broken, "--out", tmp_path / "new" / "run")
+    assert_user_error(done, "lost.safetensors missing")
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_repository_s_run_reads_cities_it_never_saw(tmp_path):
+    """Small, unchanged since its manifest was written, and good on tiles of a seed that its training did not use."""
+    (checkpoint,) = checkpoint_paths(RELEASED)
+    assert checkpoint.stat().st_size <= 12e6
+    assert next(check_hashes(RELEASED))[0]
+    make_dataset(tmp_path / "data", Options(train=4, test=8, size=256, seed=11))
+    tarball = tmp_path / "out.tar.gz"
+    command = ["predict.py", "--data", tmp_path / "data", "--runs", RELEASED, "--tta", "none", "--out", tarball]
+    done = run(*command)
+    assert done.returncode == 0, done.stderr
+    assert len(io.read_test_table(tmp_path / "data")) == 8
+    assert evaluate(tmp_path / "data" / "truth", tarball).scores["final_r2"] > 0.5

@@ -1,0 +1,48 @@
+"""Runs and tarballs made again are the same, and what differs is named."""
+
+import shutil
+
+import pytest
+from helpers import config_of, ok, run
+
+from geopose.runs.folder import checkpoint_paths, read_manifest
+from geopose.runs.verify import check_training, describe_difference
+from geopose.training.runner import train
+
+
+@pytest.fixture
+def copied_run(job, tmp_path):
+    return shutil.copytree(job / "runs" / "fold0", tmp_path / "run")
+
+
+def test_a_run_and_its_tarball_verify(job):
+    words = ("--run", job / "runs" / "fold0", "--tarball", job / "submission.tar.gz", "--retrain")
+    shown = ok(run("-m", "geopose.runs.verify", *words))
+    assert "DIFFERS" not in shown
+    for what in ("bytes of", "data in", "folds in", "validation R2", "submission.tar.gz", "trained again"):
+        assert what in shown
+
+
+def test_what_differs_is_named_and_measured(job, copied_run, tmp_path):
+    checkpoint = checkpoint_paths(copied_run)[0]
+    content = bytearray(checkpoint.read_bytes())
+    content[-2] ^= 0x40  # an exponent bit of the last weight
+    checkpoint.write_bytes(bytes(content))
+    result = run("-m", "geopose.runs.verify", "--run", copied_run)
+    assert result.returncode == 1
+    assert f"DIFFERS bytes of {checkpoint}" in result.stdout
+
+    flags = ("--data", job / "data", "--runs", copied_run, "--tta", "d4", "--device", "cpu")
+    ok(run("predict.py", *flags, "--out", tmp_path / "other.tar.gz"))
+    assert describe_difference(job / "submission.tar.gz", job / "submission.tar.gz") == (
+        "heights by up to 0.00 m, scales by 0.0000 px/m, angles by 0.000 degrees"
+    )
+    assert "heights by up to" in describe_difference(job / "submission.tar.gz", tmp_path / "other.tar.gz")
+
+
+def test_a_run_on_a_time_budget_is_repeated_from_its_manifest(tiny_data, tmp_path):
+    config = config_of(tiny_data, tmp_path / "run", "train.max_minutes=0.05")
+    train(config)
+    checks = list(check_training(tmp_path / "run"))
+    assert len(checks) == len(read_manifest(tmp_path / "run")["checkpoints"])
+    assert all(same for same, _ in checks), checks

@@ -1,0 +1,247 @@
+"""The evaluation command on real little files, against a naive score."""
+
+import json
+import shutil
+import tarfile
+
+import numpy as np
+import pytest
+import rasterio
+from helpers import assert_user_error, run, write_label, write_tif
+
+from geopose import io
+from geopose.cli import UserError
+from geopose.scoring import evaluate as evaluate_module
+from geopose.scoring.evaluate import evaluate
+from geopose.scoring.submission import SubmissionWriter, validate
+
+
+@pytest.fixture
+def pred(competition):
+    """Imperfect predictions of the competition's truth/."""
+    folder = competition.parent / "pred"
+    folder.mkdir()
+    rng = np.random.default_rng(7)
+    for tile_id, agl_m, scale, angle in read_truth(competition / "truth"):
+        guess = np.nan_to_num(agl_m) * 0.9 + rng.uniform(0, 4, agl_m.shape)
+        write_label(folder, tile_id, guess, scale * 1.05, (angle + 0.1) % (2 * np.pi))
+    return folder
+
+
+def read_truth(folder):
+    """(id, agl metres, px/m, rad) read without the package."""
+    for path in sorted(folder.glob("*_AGL.tif")):
+        with rasterio.open(path) as raster:
+            agl_cm = raster.read(1).astype(np.float64)
+        pose = json.loads(path.with_name(path.name.replace("AGL.tif", "VFLOW.json")).read_text())
+        agl_m = np.where(agl_cm == 65535, np.nan, agl_cm / 100)
+        yield path.name[: -len("_AGL.tif")], agl_m, pose["scale"] * 100, pose["angle"]
+
+
+def naive(truth, pred, honest=False):
+    """{city: (agl_r2, vflow_r2)} from whole arrays."""
+    predicted = {row[0]: row[1:] for row in read_truth(pred)}
+    pairs = {}
+    for tile_id, *true in read_truth(truth):
+        agl, flow = pairs.setdefault(tile_id[:3], ([], []))
+        labels = [true, list(predicted[tile_id])]
+        if honest:
+            labels[1][0] = np.nan_to_num(labels[1][0])
+        agl.append([labels[0][0], labels[1][0]])
+        flow.append([h[..., None] * s * np.array([np.sin(a), np.cos(a)]) for h, s, a in labels])
+    return {city: tuple(naive_r2(np.stack(x, axis=1)) for x in both) for city, both in pairs.items()}
+
+
+def naive_r2(true_and_pred):
+    true, pred = (x.ravel() for x in true_and_pred)
+    total = np.nansum((true - np.nanmean(true)) ** 2)
+    return 1 - np.nansum((pred - true) ** 2) / (total + 1e-4)
+
+
+def assert_scores(scores, expected, prefix=""):
+    for city, (agl_r2, vflow_r2) in expected.items():
+        row = scores["cities"][city]
+        # float32 metres hold centimetres to seven digits
+        assert row[f"{prefix}agl_r2"] == pytest.approx(agl_r2, abs=1e-7)
+        assert row[f"{prefix}vflow_r2"] == pytest.approx(vflow_r2, abs=1e-7)
+    mean = np.mean([np.mean(pair) for pair in expected.values()])
+    assert scores[f"{prefix or 'final_'}r2"] == pytest.approx(mean, abs=1e-7)
+
+
+def pack(folder, path, order):
+    with tarfile.open(path, "w:gz") as tar:
+        for file in sorted(folder.iterdir(), key=order):
+            tar.add(file, arcname=file.name)
+    return path
+
+
+# --- scores -----------------------------------------------------------------------------------------------------
+
+
+def test_agrees_with_the_naive_score(competition, pred):
+    result = evaluate(competition / "truth", pred)
+    assert_scores(result.scores, naive(competition / "truth", pred))
+    assert (result.failed, result.unknown, result.scores["bad_pixels"]) == ([], [], 0)
+    assert result.scores["honest_r2"] == result.scores["final_r2"]
+    row = result.scores["cities"]["OMA"]
+    assert row["angle_error_deg"] == pytest.approx(np.degrees(0.1), rel=1e-6)
+    assert row["images"] == 2
+
+
+def test_truth_compared_with_itself_is_one(competition):
+    result = evaluate(competition, competition / "truth")  # a competition folder's truth/
+    assert result.scores["final_r2"] == 1.0
+
+
+@pytest.mark.parametrize(
+    "order", [lambda f: f.name, lambda f: f.suffix, lambda f: (f.suffix == ".tif", f.name)], ids=["pairs", "a", "b"]
+)
+def test_tarball_in_any_order_scores_as_its_folder(competition, pred, tmp_path, order):
+    tarball = pack(pred, tmp_path / "s.tar.gz", order)
+    assert evaluate(competition, tarball).scores == evaluate(competition, pred).scores
+
+
+def test_bad_pixels(competition, pred):
+    path = pred / "JAX_aaaaaa_AGL.tif"
+    with rasterio.open(path) as raster:
+        agl_cm = raster.read(1)
+    agl_cm[5:9, 3:13] = 65535
+    write_tif(path, agl_cm)
+    scores = evaluate(competition, pred).scores
+    assert_scores(scores, naive(competition / "truth", pred))
+    assert_scores(scores, naive(competition / "truth", pred, honest=True), "honest_")
+    assert scores["bad_pixels"] == scores["cities"]["JAX"]["bad_pixels"] == 40
+    assert scores["honest_r2"] < scores["final_r2"]
+
+
+def test_float_metres_score_as_centimetres(competition, pred, tmp_path):
+    """Either side may come in the older release's units."""
+    for source in (competition / "truth", pred):
+        folder = tmp_path / f"{source.name}_metres"
+        folder.mkdir()
+        for tile_id, agl_m, scale, angle in read_truth(source):
+            write_tif(folder / f"{tile_id}_AGL.tif", agl_m.astype(np.float32))
+            (folder / f"{tile_id}_VFLOW.json").write_text(json.dumps({"scale": scale, "angle": angle}))
+    expected = naive(competition / "truth", pred)
+    for truth in (competition / "truth", tmp_path / "truth_metres"):
+        for guess in (pred, tmp_path / "pred_metres"):
+            assert_scores(evaluate(truth, guess).scores, expected)
+
+
+def test_own_submission_scores(competition, tmp_path):
+    path = tmp_path / "s.tar.gz"
+    with SubmissionWriter(path) as writer:
+        for tile_id, agl_m, scale, angle in read_truth(competition / "truth"):
+            writer.add(tile_id, np.nan_to_num(agl_m), scale, angle)
+    assert validate(path, competition) == []
+    assert evaluate(competition, path).scores["final_r2"] == pytest.approx(1.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["ATL_bbbbbb_AGL.tif", "ATL_bbbbbb_VFLOW.json"])
+def test_missing_file_fails_its_city(competition, pred, name):
+    whole = evaluate(competition, pred).scores
+    (pred / name).unlink()
+    result = evaluate(competition, pred)
+    assert result.failed == ["ATL_bbbbbb"]
+    assert result.scores["cities"]["ATL"]["r2"] == 0
+    assert result.scores["cities"]["JAX"] == whole["cities"]["JAX"]
+    assert result.scores["final_r2"] == pytest.approx(whole["final_r2"] - whole["cities"]["ATL"]["r2"] / 4)
+
+
+def test_nan_pose_fails_its_city(competition, pred):
+    (pred / "ATL_aaaaaa_VFLOW.json").write_text('{"scale": NaN, "angle": 1.0}')
+    result = evaluate(competition, pred)
+    assert result.failed == ["ATL_aaaaaa"]
+    assert result.scores["cities"]["ATL"]["r2"] == result.scores["cities"]["ATL"]["honest_r2"] == 0
+
+
+def test_unknown_predictions_are_reported(competition, pred):
+    expected = evaluate(competition, pred).scores
+    write_label(pred, "PAR_zzzzzz", np.ones((24, 32)), 1.0, 1.0)
+    result = evaluate(competition, pred)
+    assert sorted(result.unknown) == ["PAR_zzzzzz_AGL.tif", "PAR_zzzzzz_VFLOW.json"]
+    assert result.scores == expected
+
+
+def test_few_tiles_are_held_at_once(monkeypatch):
+    """The reader never runs far ahead of the scoring."""
+    monkeypatch.setattr(evaluate_module.os, "cpu_count", lambda: 2)
+    taken = 0
+
+    def items():
+        nonlocal taken
+        for number in range(50):
+            taken += 1
+            yield number
+
+    for done, result in enumerate(evaluate_module._map_bounded(lambda x: x * x, items())):
+        assert result == done**2
+        assert taken <= done + 6
+
+
+# --- mistakes ---------------------------------------------------------------------------------------------------
+
+
+def test_size_mismatch(competition, pred):
+    write_label(pred, "OMA_aaaaaa", np.ones((12, 16)), 1.0, 1.0)
+    with pytest.raises(UserError, match=r"OMA_aaaaaa_AGL.tif: 12x16, but its truth is 24x32; "):
+        evaluate(competition, pred)
+
+
+def test_mixed_truth_units(competition, pred):
+    write_tif(competition / "truth" / "OMA_aaaaaa_AGL.tif", np.ones((24, 32), np.float32))
+    with pytest.raises(UserError, match="one unit"):
+        evaluate(competition, pred)
+
+
+@pytest.mark.parametrize("name", ["ARG_aaaaaa_AGL.tif", "ARG_aaaaaa_VFLOW.json"])
+def test_damaged_prediction(competition, pred, name):
+    (pred / name).write_bytes(b"damaged")
+    with pytest.raises(UserError, match=f"predicted {name}: "):
+        evaluate(competition, pred)
+
+
+def test_nothing_in_common(competition, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="holds no prediction"):
+        evaluate(competition, tmp_path / "empty")
+
+
+def test_damaged_tarball(competition, pred, tmp_path):
+    path = pack(pred, tmp_path / "s.tar.gz", lambda f: f.name)
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(UserError, match=r"s\.tar\.gz: damaged"):
+        evaluate(competition, path)
+
+
+# --- command ----------------------------------------------------------------------------------------------------
+
+
+def test_command(competition, pred, tmp_path):
+    (pred / "ATL_aaaaaa_AGL.tif").unlink()
+    (pred / "ATL_bbbbbb_AGL.tif").unlink()
+    out = tmp_path / "new" / "score.json"
+    result = run("-m", "geopose.scoring.evaluate", "--truth", competition / "truth", "--pred", pred, "--json", out)
+    assert result.returncode == 0, result.stderr
+    assert "warning: no complete prediction for ATL_aaaaaa, ATL_bbbbbb: ATL scores 0" in result.stderr
+    for word in ("ARG", "ATL", "JAX", "OMA", "final", "honest", "bad pixels"):
+        assert word in result.stdout
+    scores = json.loads(out.read_text(), parse_constant=pytest.fail)  # NaN is no JSON
+    assert list(scores) == ["cities", "final_r2", "honest_r2", "bad_pixels"]
+    assert {"agl_r2", "vflow_r2", "r2"} <= set(scores["cities"]["ARG"])
+    assert scores["cities"]["ATL"]["angle_error_deg"] is None
+    assert io.find_labels(competition).id.size == 8
+
+
+@pytest.mark.parametrize("missing", ["truth", "pred"])
+def test_command_faults(competition, pred, missing):
+    shutil.rmtree(pred if missing == "pred" else competition / "truth")
+    result = run("-m", "geopose.scoring.evaluate", "--truth", competition / "truth", "--pred", pred)
+    assert_user_error(result, missing, ";")
+
+
+def test_help_shows_an_example(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["evaluate", "--help"])
+    with pytest.raises(SystemExit):
+        evaluate_module.main()
+    assert "example: python -m geopose.scoring.evaluate" in " ".join(capsys.readouterr().out.split())

@@ -1,0 +1,65 @@
+"""Nothing depends on our own generator: the same laws, recipe and released run on cities drawn by another hand."""
+
+import tarfile
+
+import cv2
+import numpy as np
+import other_cities
+import pytest
+from helpers import REPO, make_folds, ok, predict, run, train
+from sklearn.metrics import roc_auc_score
+
+from geopose import geometry, io
+from geopose.geometry import Pose
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Eight train and four test tiles of 128 px."""
+    root = tmp_path_factory.mktemp("other")
+    other_cities.make_folder(root, train=8, test=4, size_px=128, seed=1)
+    return root
+
+
+@pytest.mark.parametrize("angle_rad", [0.4, 2.0, 3.5, 5.9])
+def test_its_lean_follows_our_convention(angle_rad):
+    """Tall pixels, moved along their flow, land on ground that bears their height; along another flow they do not."""
+    rng = np.random.default_rng(3)
+    block, pose, size_px = other_cities.draw_block("ATL", 480, 0.5, rng), Pose(angle_rad, 0.9, 0.5), 256
+    _, agl_m = other_cities.photograph(block, size_px, pose.scale_px_per_m, pose.angle_rad, rng)
+    margin = (480 - size_px) // 2
+    rows, cols = np.mgrid[margin : margin + size_px, margin : margin + size_px]
+
+    def borne(seen: Pose) -> float:
+        """Share of the tall pixels that land on at least their own height, give or take a level."""
+        x, y = geometry.ground_position(cols, rows, agl_m, seen)
+        bearing_m = cv2.dilate(block.height_m, np.ones((3, 3)))[np.rint(y).astype(int), np.rint(x).astype(int)]
+        return float((bearing_m > agl_m - 0.7)[agl_m > 5].mean())
+
+    assert (agl_m > 5).sum() > 5000
+    assert borne(pose) > 0.999
+    assert borne(Pose(pose.angle_rad + np.pi, 0.9, 0.5)) < 0.6
+    assert borne(Pose(pose.angle_rad, 1.8, 0.5)) < 0.6
+
+
+def test_the_default_recipe_takes_its_folder(folder, tmp_path):
+    out = tmp_path / "submission.tar.gz"
+    make_folds(folder, tmp_path / "folds.csv")
+    ok(train(folder, tmp_path / "folds.csv", tmp_path / "fold0"))
+    ok(predict(folder, tmp_path / "fold0", out, "--tta", "none"))
+    assert "final" in ok(run("-m", "geopose.scoring.evaluate", "--truth", folder / "truth", "--pred", out))
+
+
+def test_the_released_run_finds_its_buildings(folder, tmp_path):
+    """It was trained on our generator's tiles alone, yet puts what stands above what lies."""
+    out = tmp_path / "submission.tar.gz"
+    ok(predict(folder, REPO / "runs/synthetic_lite0/fold0", out, "--tta", "none"))
+    heights_m, stands = [], []
+    with tarfile.open(out) as tar:
+        tar.extractall(tmp_path, filter="data")
+    for tile_id in io.read_test_table(folder).id:
+        truth_m = io.read_agl(folder / "truth" / io.agl_name(tile_id))
+        known = np.isfinite(truth_m)
+        heights_m.append(io.read_agl(tmp_path / io.agl_name(tile_id))[known])
+        stands.append(truth_m[known] > 2)
+    assert roc_auc_score(np.concatenate(stands), np.concatenate(heights_m)) > 0.8

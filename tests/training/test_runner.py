@@ -1,0 +1,147 @@
+"""Training as a user configures it, on tiny files: what is kept, when it ends, what stops it."""
+
+import shutil
+
+import pandas as pd
+import pytest
+import torch
+from helpers import config_of
+from safetensors.torch import load_file
+
+from geopose.cli import UserError
+from geopose.models.checkpoints import load_weights
+from geopose.models.model import create_model
+from geopose.runs.folder import checkpoint_paths, read_manifest
+from geopose.training.runner import LossCallback, OptimizerCallback, PoseRunner, train
+
+
+def test_the_best_checkpoints_are_kept_and_named_best_first(tiny_data, tmp_path):
+    config = config_of(tiny_data, tmp_path / "run", "train.epochs=5", "train.keep_checkpoints=2")
+    train(config)
+    metrics = pd.read_csv(tmp_path / "run" / "metrics.csv").set_index("epoch")
+    assert len(metrics) == 5
+    best_epochs = metrics.valid_r2.sort_values(ascending=False).index[:2]
+    kept = [path.name for path in checkpoint_paths(tmp_path / "run")]
+    assert kept == [f"model.{epoch:04d}.safetensors" for epoch in best_epochs]
+    assert sorted(p.name for p in (tmp_path / "run" / "checkpoints").glob("*.safetensors")) == sorted(kept)
+    load_weights(create_model(config.model, load_weights=False), checkpoint_paths(tmp_path / "run")[0])
+
+
+def test_training_goes_on_from_another_run(tiny_data, tmp_path):
+    still = ["optim.lr=1e-30", "optim.min_lr=0", "optim.weight_decay=0"]
+    first, second = tmp_path / "first", tmp_path / "second"
+    train(config_of(tiny_data, first, "seed=1"))
+    train(config_of(tiny_data, second, "seed=2", f"train.start_from={first}", *still))
+    before, after = (load_file(checkpoint_paths(run_dir)[0]) for run_dir in (first, second))
+    weights = [name for name in before if name.endswith("weight")]
+    assert weights and all(torch.equal(before[name], after[name]) for name in weights)
+    assert read_manifest(second)["started_from"] == read_manifest(first)
+    assert "started_from" not in read_manifest(first)
+    other = config_of(tiny_data, tmp_path / "other", f"train.start_from={first}", "model.head_channels=4")
+    with pytest.raises(UserError, match="belongs to another model config"):
+        train(other)
+    with pytest.raises(UserError, match="holds no finished run"):
+        train(config_of(tiny_data, tmp_path / "none", f"train.start_from={tmp_path / 'nothing'}", "data.root=nowhere"))
+
+
+def test_a_time_budget_ends_with_a_whole_schedule(tiny_data, tmp_path):
+    config = config_of(tiny_data, tmp_path / "run", "train.max_minutes=0.03", "optim.min_lr=0")
+    train(config)
+    manifest = read_manifest(tmp_path / "run")
+    assert manifest["schedule_boundaries"][0] == 0
+    assert manifest["schedule_boundaries"][-1] == 1
+    assert len(manifest["schedule_boundaries"]) == manifest["epochs"]
+    assert manifest["optimizer_steps"] == 2 * manifest["epochs"]
+    rates = pd.read_csv(tmp_path / "run" / "metrics.csv").train_lr
+    assert rates.iloc[-1] < 0.5 * rates.max()
+
+
+def test_early_stopping_ends_training(tiny_data, tmp_path):
+    """With a learning rate of next to nothing the score stands still, and patience runs out."""
+    overrides = ["train.epochs=30", "train.early_stop_patience=2", "optim.lr=1e-30", "optim.min_lr=0"]
+    train(config_of(tiny_data, tmp_path / "run", *overrides, "model.encoder_weights=none"))
+    assert read_manifest(tmp_path / "run")["epochs"] < 30
+
+
+def test_plateau_halves_the_rate(tiny_data, tmp_path):
+    overrides = ["optim.schedule=plateau", "optim.plateau_patience=0", "optim.lr=1e-7", "train.epochs=8"]
+    train(config_of(tiny_data, tmp_path / "run", *overrides))
+    rates = pd.read_csv(tmp_path / "run" / "metrics.csv").train_lr
+    assert rates.iloc[-1] < rates.iloc[0]
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_tiles_named(tiny_data, tmp_path):
+    config = config_of(tiny_data, tmp_path / "run", "train.epochs=50", "optim.lr=1e30", "optim.warmup_steps=0")
+    with pytest.raises(UserError, match=r"(loss is|no finite)"):
+        train(config)
+    assert not (tmp_path / "run" / "manifest.json").exists()
+
+
+def test_accumulated_steps_are_counted_and_none_crosses_an_epoch(tiny_data, tmp_path):
+    """Five batches at two a step make three steps: the last takes the single batch left."""
+    config = config_of(
+        tiny_data, tmp_path / "run", "train.epochs=2", "train.steps_per_epoch=5", "train.accumulation_steps=2"
+    )
+    steps = []
+
+    class Counting(PoseRunner):
+        def get_callbacks(self):
+            callbacks = super().get_callbacks()
+            callbacks["optimizer"] = CountingOptimizer("loss", accumulation_steps=2)
+            return callbacks
+
+    class CountingOptimizer(OptimizerCallback):
+        def on_batch_end(self, runner):
+            weights = runner.model.agl_head.output.weight
+            before = weights.detach().clone()
+            super().on_batch_end(runner)
+            if runner.is_train_loader:
+                steps.append(not torch.equal(before, weights))
+
+    (tmp_path / "run").mkdir()
+    Counting(config).run()
+    assert steps == [False, True, False, True, True] * 2
+    assert read_manifest(tmp_path / "run")["optimizer_steps"] == 6
+
+
+def test_gradients_that_are_not_finite_stop_before_the_weights(tiny_data, tmp_path, monkeypatch):
+    """The last good checkpoint stays, and what stopped the run names tiles and a way out."""
+    real, calls = LossCallback.on_batch_end, []
+
+    def on_batch_end(self, runner):
+        real(self, runner)
+        if runner.is_train_loader:
+            calls.append(1)
+        if len(calls) == 3 and runner.is_train_loader:  # the loss is finite, its gradient is not
+            weight = runner.model.agl_head.output.weight
+            runner.batch_metrics["loss"] = runner.batch_metrics["loss"] + (weight - weight.detach()).sqrt().sum()
+
+    monkeypatch.setattr(LossCallback, "on_batch_end", on_batch_end)
+    with pytest.raises(UserError, match=r"gradients are not finite at epoch 2, tiles \w{3}_\w+, .*fp32"):
+        train(config_of(tiny_data, tmp_path / "run", "train.epochs=3"))
+    state = load_file(tmp_path / "run" / "checkpoints" / "model.0001.safetensors")
+    assert all(torch.isfinite(value).all() for value in state.values() if value.is_floating_point())
+
+
+def test_a_process_that_fails_tells_why_in_one_line(tiny_data, tmp_path):
+    folder = shutil.copytree(tiny_data, tmp_path / "data")
+    bad = folder / "train" / "ARG_aaaaaa_RGB.tif"
+    bad.write_bytes(bad.read_bytes()[:-3000])
+    settings = ["train.gpus=2", "train.device=cpu", "train.epochs=9", "data.fold=1"]
+    with pytest.raises(UserError, match=r"ARG_aaaaaa_RGB.tif: truncated"):
+        train(config_of(folder, tmp_path / "run", *settings))
+
+
+def test_a_compiled_network_trains_and_keeps_its_weights_names(tiny_data, tmp_path, monkeypatch):
+    """Traced, but run without the code generator, which takes minutes."""
+    compile_real, compiled = torch.nn.Module.compile, []
+
+    def compile_traced(module):
+        compiled.append(module)
+        compile_real(module, backend="eager")
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compile_traced)
+    config = config_of(tiny_data, tmp_path / "run", "train.compile=true", "train.epochs=1", "train.steps_per_epoch=1")
+    train(config)
+    assert len(compiled) == 1
+    load_weights(create_model(config.model, load_weights=False), checkpoint_paths(tmp_path / "run")[0])
