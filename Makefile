@@ -49,14 +49,14 @@ $(READY): requirements.txt
 # A folder without tables is filled with synthetic cities; a folder that has them is somebody's data and left alone.
 data: $(READY) ## render the synthetic competition folder, unless DATA holds one already
 	@if [ -e $(DATA)/metadata.csv ]; then echo "$(DATA) holds data already"; \
-	else $(PY) -m geopose.synthetic --out $(DATA); fi
+	else $(PY) -m geopose synthesize --out $(DATA); fi
 
 folds: data ## split the training tiles into FOLDS folds by SPLIT (stratified, group, cluster)
 	@if [ -e $(SPLITS) ]; then echo "$(SPLITS) stands already"; \
 	else $(PY) make_folds.py --data $(DATA) --out $(SPLITS) --split $(SPLIT) --num-folds $(FOLDS); fi
 
 prepare: $(READY) ## copy DATA's tiles into DATA/prepared, which training reads crops from in milliseconds
-	$(PY) -m geopose.data.store --data $(DATA)
+	$(PY) -m geopose prepare --data $(DATA)
 
 train: folds ## train CONFIG on FOLD; ARGS passes key=value settings
 	$(PY) train.py $(CONFIG) data.root=$(DATA) data.folds=$(SPLITS) data.fold=$(FOLD) train.gpus=$(GPUS) $(ARGS)
@@ -69,52 +69,52 @@ submission: $(if $(RUNS),$(READY),train) ## the whole job: data, folds, training
 	@$(MAKE) --no-print-directory predict score
 
 verify: $(READY) ## check RUN against its manifest and predict it anew; ARGS="--tarball FILE" or "--retrain" do more
-	$(PY) -m geopose.runs.verify --run $(RUN) $(ARGS)
+	$(PY) -m geopose verify --run $(RUN) $(ARGS)
 
 score: $(READY) ## validate OUT, and score it where DATA has the truth of its test half
-	$(PY) -m geopose.scoring.submission $(OUT) --data $(DATA)
-	@if [ -d $(DATA)/truth ]; then $(PY) -m geopose.scoring.evaluate --truth $(DATA)/truth --pred $(OUT); \
+	$(PY) -m geopose validate $(OUT) --data $(DATA)
+	@if [ -d $(DATA)/truth ]; then $(PY) -m geopose evaluate --truth $(DATA)/truth --pred $(OUT); \
 	else echo "$(DATA) has no truth/ folder: $(OUT) cannot be scored here"; fi
 
 # One run per fold is needed: make train FOLD=0, FOLD=1, ...
 oof: $(READY) ## out-of-fold predictions of all folds of CONFIG (or of RUNS), their score, height calibration
-	$(PY) -m geopose.inference.oof --data $(DATA) --runs $(or $(RUNS),$(wildcard $(RUN_DIR)/fold*)) --out $(RUN_DIR)/oof
+	$(PY) -m geopose oof --data $(DATA) --runs $(or $(RUNS),$(wildcard $(RUN_DIR)/fold*)) --out $(RUN_DIR)/oof
 
 ablation: folds ## train the variants of configs/ablation/lite0.yaml on one budget, table in docs/ablation.md
-	$(PY) -m geopose.runs.compare configs/ablation/lite0.yaml --data $(DATA) --folds $(SPLITS) --fold $(FOLD)
+	$(PY) -m geopose compare configs/ablation/lite0.yaml --data $(DATA) --folds $(SPLITS) --fold $(FOLD)
 
 compare: folds ## train the default and the baseline's recipe for the same minutes, table in docs/compare.md (two hours)
-	$(PY) -m geopose.runs.compare configs/compare/lite0.yaml --data $(DATA) --folds $(SPLITS) --fold $(FOLD)
+	$(PY) -m geopose compare configs/compare/lite0.yaml --data $(DATA) --folds $(SPLITS) --fold $(FOLD)
 
 splits: data ## train the default with places seen, unseen, and whole cities left out, table in docs/splits.md (an hour and a half)
 	@for split in stratified cluster group; do $(MAKE) --no-print-directory folds SPLIT=$$split FOLDS=4 || exit 1; done
-	$(PY) -m geopose.runs.compare configs/splits/lite0.yaml --data $(DATA) --folds $(DATA)/folds-stratified4.csv
+	$(PY) -m geopose compare configs/splits/lite0.yaml --data $(DATA) --folds $(DATA)/folds-stratified4.csv
 
 # The released run: tiles of another seed than the default's; a good hour's training, and half of one on larger tiles,
 # which starts from the mean of the first; weights in float16.
 release: $(READY) ## make runs/synthetic_lite0/fold0 anew: configs lite0_large, then lite0_wide (two hours)
-	$(PY) -m geopose.synthetic --out data/synthetic-large --train 2400 --test 40 --seed 1
+	$(PY) -m geopose synthesize --out data/synthetic-large --train 2400 --test 40 --seed 1
 	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_large.yaml DATA=data/synthetic-large FOLDS=40 FOLD=0
-	[ -d runs/lite0_large/mean ] || $(PY) -m geopose.runs.release --run runs/lite0_large/fold0 --out runs/lite0_large/mean
-	$(PY) -m geopose.synthetic --out data/synthetic-1024 --train 320 --test 8 --size 1024 --seed 1
+	[ -d runs/lite0_large/mean ] || $(PY) -m geopose release --run runs/lite0_large/fold0 --out runs/lite0_large/mean
+	$(PY) -m geopose synthesize --out data/synthetic-1024 --train 320 --test 8 --size 1024 --seed 1
 	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_wide.yaml DATA=data/synthetic-1024 FOLDS=40 FOLD=0
-	$(PY) -m geopose.runs.release --run runs/lite0_wide/fold0 --out runs/synthetic_lite0/new
+	$(PY) -m geopose release --run runs/lite0_wide/fold0 --out runs/synthetic_lite0/new
 	rm -rf runs/synthetic_lite0/fold0 && mv runs/synthetic_lite0/new runs/synthetic_lite0/fold0
 
 demo: $(READY) ## predict IMAGE with the newest run and draw demo.png; ARGS="--gsd 0.5" where no georeference tells
-	$(PY) -m geopose.report.demo $(IMAGE) $(ARGS)
+	$(PY) -m geopose demo $(IMAGE) $(ARGS)
 
 report: $(READY) ## one HTML page about OUT: scores, curves, errors, tiles to look at; needs the test half's truth
-	$(PY) -m geopose.report --data $(DATA) --pred $(OUT) --runs $(RUNS) --out report.html
+	$(PY) -m geopose report --data $(DATA) --pred $(OUT) --runs $(RUNS) --out report.html
 
 tensorboard: $(READY) ## training curves of all runs in the browser
 	$(PY) -m tensorboard.main --logdir runs
 
 docs: $(READY) ## draw the geometry's figures into docs/ with the renderer
-	$(PY) -m geopose.report.figures --out docs
+	$(PY) -m geopose figures --out docs
 
 bench: $(READY) ## measure speeds, our way beside the common way, into runs/bench; wants an idle machine
-	$(PY) -m geopose.bench.run $(ARGS)
+	$(PY) -m geopose bench $(ARGS)
 
 test: $(READY) ## run the tests, a file per core at a time
 	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --dist loadfile

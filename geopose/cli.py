@@ -4,7 +4,7 @@ import argparse
 import errno
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
 
 from tqdm import tqdm
@@ -73,6 +73,13 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
 def one_line(error: object) -> str:
     """An error's text on one line."""
     return " ".join(str(error).split())
+
+
+def list_some(names: Sequence[str], shown: int = 3) -> str:
+    """The first names, and how many more there are: "a, b, c and 7 more"."""
+    names = [str(name) for name in names]
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
 
 
 def progress(items: Iterable, description: str, total: int | None = None, unit: str = "it") -> tqdm:

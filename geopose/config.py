@@ -7,8 +7,8 @@ from pathlib import Path
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from geopose import io
 from geopose.cli import UserError, one_line
+from geopose.io.files import write_bytes
 
 TTA = ("none", "flips", "d2", "d4")
 COMBINATIONS = ("mean", "median")
@@ -261,7 +261,7 @@ def check_config(config: Config) -> None:
 
 def save_config(config: Config, path: Path) -> None:
     """Write every setting, defaults included, so that the file alone repeats the experiment."""
-    io.write_bytes(path, OmegaConf.to_yaml(OmegaConf.structured(config)).encode())
+    write_bytes(path, OmegaConf.to_yaml(OmegaConf.structured(config)).encode())
 
 
 def flatten(node, prefix: str = "") -> dict[str, object]:

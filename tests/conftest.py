@@ -19,7 +19,7 @@ def job(tmp_path_factory):
     """data -> folds -> train 2 steps -> predict, on 8 .j2k tiles of 96 px."""
     root = tmp_path_factory.mktemp("job")
     data, folds, run_dir, out = root / "data", root / "folds.csv", root / "runs" / "fold0", root / "submission.tar.gz"
-    synthetic = ("-m", "geopose.synthetic", "--out", data, "--train", 8, "--test", 4, "--size", 96)
+    synthetic = ("-m", "geopose", "synthesize", "--out", data, "--train", 8, "--test", 4, "--size", 96)
     ok(run(*synthetic, "--rgb-format", "j2k"))
     assert len(list((data / "train").glob("*_RGB.j2k"))) == 8
     make_folds(data, folds)

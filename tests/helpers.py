@@ -28,8 +28,8 @@ def write_tif(path: Path, values: np.ndarray, **profile) -> None:
 def half_written(folder: Path) -> None:
     """Leave in a folder what a process leaves that is killed while it writes there."""
     before = set(folder.iterdir())
-    begin = "io.writing('whole.tif').__enter__().write_bytes(b'half')"
-    code = f"import os; from geopose import io; {begin}; os.kill(os.getpid(), 9)"
+    begin = "writing('whole.tif').__enter__().write_bytes(b'half')"
+    code = f"import os; from geopose.io.files import writing; {begin}; os.kill(os.getpid(), 9)"
     env = os.environ | {"PYTHONPATH": str(REPO)}
     subprocess.run([sys.executable, "-c", code], cwd=folder, env=env, check=False)
     assert len(set(folder.iterdir()) - before) == 1

@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from geopose import io
 from geopose.geometry import Pose
+from geopose.io.names import city_of
 from geopose.synthetic.dataset import write_tables, write_tile
 
 # Median height of a house in metres, share of towers, tallest tower in metres.
@@ -166,9 +166,9 @@ def make_tile(root: Path, half: str, tile_id: str, size_px: int, seed: tuple[int
     rng = np.random.default_rng(seed)
     gsd_m, off_nadir_rad, angle_rad = rng.uniform(0.31, 0.59), np.radians(rng.uniform(5, 36)), rng.uniform(0, 2 * np.pi)
     scale_px_per_m = np.tan(off_nadir_rad) / gsd_m
-    tallest_m = CITIES[io.city_of(tile_id)][2]
+    tallest_m = CITIES[city_of(tile_id)][2]
     margin = int(np.ceil(1.2 * tallest_m * scale_px_per_m)) + 8
-    block = draw_block(io.city_of(tile_id), size_px + 2 * margin, gsd_m, rng)
+    block = draw_block(city_of(tile_id), size_px + 2 * margin, gsd_m, rng)
     block.height_m = block.height_m.clip(0, tallest_m)
     rgb, agl_m = photograph(block, size_px, scale_px_per_m, angle_rad, rng)
     agl_m[noise(size_px, rng, (6,)) > 3] = np.nan
@@ -184,7 +184,7 @@ def make_folder(root: Path, train: int, test: int, size_px: int, seed: int) -> N
         jobs = [pool.submit(make_tile, root, half, i, size_px, (seed, half == "test", n)) for half, i, n in plan]
         gsds_m = [job.result() for job in jobs]
     tiles = pd.DataFrame([(half, i) for half, i, _ in plan], columns=["half", "id"]).assign(gsd=gsds_m)
-    write_tables(root, tiles.assign(city=tiles.id.map(io.city_of)), "tif")
+    write_tables(root, tiles.assign(city=tiles.id.map(city_of)), "tif")
 
 
 if __name__ == "__main__":

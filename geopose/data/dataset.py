@@ -12,12 +12,14 @@ import torch
 from rasterio.windows import Window
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from geopose import io
 from geopose.cli import UserError
 from geopose.config import AugmentConfig, Config, ModelConfig
 from geopose.data.store import prefer_prepared
 from geopose.data.transforms import create_transform, seed_transform
 from geopose.geometry import Pose
+from geopose.io.poses import read_vflow
+from geopose.io.rasters import image_size, read_agl, read_rgb
+from geopose.io.tables import check_labels, find_bad_tiles, read_folds, read_train_table
 from geopose.models.zoom import input_zoom
 
 
@@ -46,7 +48,7 @@ class CropDataset(Dataset):
         self.rows = balance_cities(self.table.city) if balanced else np.arange(len(self.table))
         self.crops_px = [cfg.crop_px / input_zoom(model_cfg, float(gsd_m)) for gsd_m in self.table.gsd_m]
         self.transform = create_transform(cfg)
-        self.labels = [io.read_vflow(row.vflow, row.agl) for row in self.table.itertuples()]
+        self.labels = [read_vflow(row.vflow, row.agl) for row in self.table.itertuples()]
 
     def __len__(self) -> int:
         """Number of draws in a visit of all tiles; draw numbers go beyond it."""
@@ -58,12 +60,12 @@ class CropDataset(Dataset):
         row, label = self.table.iloc[index], self.labels[index]
         rng = np.random.default_rng([self.seed, visit, position])
         if row.rgb not in self.sizes:
-            self.sizes[row.rgb] = io.image_size(row.rgb)
+            self.sizes[row.rgb] = image_size(row.rgb)
         window = random_window(rng, self.sizes[row.rgb], self.crops_px[index], self.cfg, row.rgb)
         seed_transform(self.transform, int(rng.integers(2**31)))
         crop = self.transform(
-            image=self.read(io.read_rgb, row.rgb, window),
-            mask=self.read(io.read_agl, row.agl, window),
+            image=self.read(read_rgb, row.rgb, window),
+            mask=self.read(read_agl, row.agl, window),
             pose=Pose(label.angle_rad, label.scale_px_per_m, float(row.gsd_m)),
         )
         return make_sample(row, crop["image"], crop["mask"], crop["pose"])
@@ -89,13 +91,11 @@ class TileDataset(Dataset):
 
     def __getitem__(self, index: int) -> dict:
         row = self.table.iloc[index]
-        rgb = io.read_rgb(row.rgb)
+        rgb = read_rgb(row.rgb)
         if "agl" not in self.table:
             return make_sample(row, rgb, None, Pose(np.nan, np.nan, float(row.gsd_m)))
-        label = io.read_vflow(row.vflow, row.agl)
-        return make_sample(
-            row, rgb, io.read_agl(row.agl), Pose(label.angle_rad, label.scale_px_per_m, float(row.gsd_m))
-        )
+        label = read_vflow(row.vflow, row.agl)
+        return make_sample(row, rgb, read_agl(row.agl), Pose(label.angle_rad, label.scale_px_per_m, float(row.gsd_m)))
 
 
 def balance_cities(cities: pd.Series) -> np.ndarray:
@@ -157,12 +157,12 @@ def split_fold(config: Config) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, st
     The tables name prepared copies where there are any. data.on_bad_tile=fail leaves no tile out: a fault that headers
     show is raised here, any other when the tile is read.
     """
-    everything = io.read_train_table(config.data.root)
+    everything = read_train_table(config.data.root)
     table = prefer_prepared(everything, config.data.root)
-    bad = io.find_bad_tiles(table, os.cpu_count()) if config.data.on_bad_tile == "skip" else {}
+    bad = find_bad_tiles(table, os.cpu_count()) if config.data.on_bad_tile == "skip" else {}
     table = table[~table.id.isin(bad)]
-    io.check_labels(table)
-    folds = io.read_folds(config.data.folds, everything).reindex(table.id).to_numpy()
+    check_labels(table)
+    folds = read_folds(config.data.folds, everything).reindex(table.id).to_numpy()
     train, valid = table[folds != config.data.fold], table[folds == config.data.fold]
     if valid.empty or train.empty:
         raise UserError(

@@ -1,5 +1,6 @@
 """Cross-validation folds: by city in proportion, by city apart, or by place apart; scikit-learn's splitters."""
 
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,8 +9,8 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, StratifiedKFold
 
-from geopose import io
-from geopose.cli import UserError, one_line
+from geopose.cli import Parser, UserError, one_line
+from geopose.io.tables import read_places, read_train_table, write_csv
 
 SPLITS = ("stratified", "group", "cluster")
 
@@ -29,7 +30,7 @@ def make_folds(
     its absence, from near-duplicate images (threshold: cosine distance; encoder: a timm name, None for the packaged
     lite0). Only the last reads images. Raises UserError when there are fewer tiles or places than folds.
     """
-    table = io.read_train_table(data_root).sort_values("id", ignore_index=True)
+    table = read_train_table(data_root).sort_values("id", ignore_index=True)
     if not 2 <= num_folds <= len(table):
         raise UserError(f"{num_folds} folds of {len(table)} tiles; choose from 2 to the number of tiles")
     if split == "stratified":
@@ -84,7 +85,7 @@ def scarce_cities(folds: pd.DataFrame) -> list[str]:
 
 def find_places(data_root: str | Path, table: pd.DataFrame, threshold: float, encoder: str | None) -> np.ndarray:
     """Place of each row of table [N]: from the folder's places.csv, else clusters of near-duplicate images."""
-    places = io.read_places(data_root)
+    places = read_places(data_root)
     if places is None:
         from geopose.data.near_duplicates import cluster_images  # here, because torch and timm take seconds to import
 
@@ -96,3 +97,28 @@ def find_places(data_root: str | Path, table: pd.DataFrame, threshold: float, en
             "add their rows, or remove the file to find places from the images"
         )
     return places[table.id].to_numpy()
+
+
+def main() -> None:
+    """Write id,city,fold and print how many tiles of each city each fold holds."""
+    parser = Parser(
+        "Divide the training tiles into folds. stratified: every fold holds every city in proportion. group: a city "
+        "is in one fold alone. cluster: images of one place are in one fold alone.",
+        "python make_folds.py --data data/synthetic --out data/synthetic/folds.csv --split stratified --num-folds 10",
+    )
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="competition folder")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="CSV to write: id,city,fold")
+    parser.add_argument("--split", choices=SPLITS, default="stratified", help="what folds share or keep apart")
+    parser.add_argument("--num-folds", type=int, default=10, help="number of folds; group makes one per city at most")
+    parser.add_argument("--seed", type=int, default=42, help="orders what is otherwise equal")
+    parser.add_argument("--threshold", type=float, default=0.05, help="cluster: cosine distance within a place")
+    parser.add_argument("--encoder", help="cluster: timm model to compare images by (default: the packaged lite0)")
+    args = parser.parse_args()
+    folds = make_folds(args.data, args.split, args.num_folds, args.seed, args.threshold, args.encoder)
+    write_csv(folds, args.out)
+    if folds.fold.nunique() < args.num_folds:
+        print(f"note: {folds.fold.nunique()} folds instead of {args.num_folds}: one per city at most", file=sys.stderr)
+    scarce = scarce_cities(folds)
+    if scarce and args.split != "group":
+        print(f"warning: fewer tiles than folds in {', '.join(scarce)}; some folds hold none", file=sys.stderr)
+    print(count_table(folds).to_string())

@@ -9,8 +9,8 @@ import torch
 from sklearn.cluster import AgglomerativeClustering
 from torch import nn
 
-from geopose import io
 from geopose.cli import UserError, one_line, progress
+from geopose.io.rasters import read_rgb_thumbnail
 from geopose.models.weights import LITE0, load_lite0_weights
 
 THUMBNAIL_PX = 320  # the whole tile at this size still shows streets and roofs, and is quick to embed
@@ -65,7 +65,7 @@ def _batches(rgb_paths) -> Iterator[np.ndarray]:
     """Thumbnails uint8 [<= BATCH, H, W, 3]."""
     batch = []
     for path in rgb_paths:
-        batch.append(io.read_rgb_thumbnail(path, THUMBNAIL_PX))
+        batch.append(read_rgb_thumbnail(path, THUMBNAIL_PX))
         if len(batch) == BATCH:
             yield np.stack(batch)
             batch = []

@@ -1,6 +1,6 @@
 """Prepared tiles: the competition's images and heights copied once into files a crop is read from in milliseconds.
 
-`python -m geopose.data.store --data DIR` writes DIR/prepared/train and DIR/prepared/test. A copy has its source's time, so
+`python -m geopose prepare --data DIR` writes DIR/prepared/train and DIR/prepared/test. A copy has its source's time, so
 one whose source has changed since is not used and made again. Nothing else has to know: prefer_prepared names the
 copies in a table instead of the sources, and the readers of geopose/io.py take either.
 """
@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from geopose import io
-from geopose.cli import Parser, UserError, progress, run_command
+from geopose.cli import Parser, UserError, progress
 from geopose.data.processes import in_processes
+from geopose.io.files import remove_unfinished, writing
+from geopose.io.rasters import encode_prepared
+from geopose.io.tables import read_test_table, read_train_table
 
 FOLDER = "prepared"
 
@@ -32,11 +34,11 @@ def is_prepared(source: str | Path, target: Path) -> bool:
 
 
 def prepare_file(source: str, target: Path) -> str | None:
-    """Make a verified copy of one raster, see io.encode_prepared. Returns what is wrong with it, if anything."""
+    """Make a verified copy of one raster, see encode_prepared. Returns what is wrong with it, if anything."""
     try:
         status = Path(source).stat()
-        with io.writing(target) as temporary:
-            temporary.write_bytes(io.encode_prepared(source))
+        with writing(target) as temporary:
+            temporary.write_bytes(encode_prepared(source))
             os.utime(temporary, ns=(status.st_atime_ns, status.st_mtime_ns))
     except UserError as error:
         return str(error)
@@ -47,13 +49,13 @@ def prepare_file(source: str, target: Path) -> str | None:
 
 def list_files(root: str | Path) -> list[str]:
     """Images and heights of a competition folder, train and test."""
-    train, test = io.read_train_table(root), io.read_test_table(root)
+    train, test = read_train_table(root), read_test_table(root)
     return [*train.rgb, *train.agl, *test.rgb]
 
 
 def prepare(root: str | Path, workers: int) -> tuple[int, list[str]]:
     """Prepare what is not prepared yet. Returns how many files were made and one line for each that could not be."""
-    io.remove_unfinished(Path(root) / FOLDER)
+    remove_unfinished(Path(root) / FOLDER)
     jobs = [(source, prepared_path(root, source)) for source in list_files(root)]
     jobs = [job for job in jobs if not is_prepared(*job)]
     with progress(in_processes(prepare_file, jobs, workers), "prepare", len(jobs), "file") as bar:
@@ -62,7 +64,7 @@ def prepare(root: str | Path, workers: int) -> tuple[int, list[str]]:
 
 
 def prefer_prepared(table: pd.DataFrame, root: str | Path) -> pd.DataFrame:
-    """A table of io.read_train_table or io.read_test_table, with the paths of prepared copies where there are any."""
+    """A table of read_train_table or read_test_table, with the paths of prepared copies where there are any."""
     table = table.copy()
     for column in table.columns.intersection(["rgb", "agl"]):
         targets = [prepared_path(root, source) for source in table[column]]
@@ -88,7 +90,7 @@ def main() -> int:
     """Prepare a folder; 0 when all its files are, 1 with a line for each that is not."""
     parser = Parser(
         "Copy a competition folder's tiles into DIR/prepared for fast crops. Goes on where it stopped.",
-        "python -m geopose.data.store --data data/competition",
+        "python -m geopose prepare --data data/competition",
     )
     parser.add_argument("--data", required=True, metavar="DIR", help="competition folder")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), metavar="N", help="processes")
@@ -102,7 +104,3 @@ def main() -> int:
     megabytes = sum(file.stat().st_size for file in folder.rglob("*.tif")) / 1e6
     print(f"{folder}: {made} files made, {megabytes:.0f} MB in all" + (f", {len(faults)} failed" if faults else ""))
     return 1 if faults else 0
-
-
-if __name__ == "__main__":
-    run_command(main)

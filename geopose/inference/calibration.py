@@ -82,7 +82,7 @@ def encode_calibration(calibration: Calibration) -> bytes:
 
 
 def read_calibration(path: str | Path | None) -> Calibration:
-    """Factors from a file of `python -m geopose.inference.oof`; without a path, none."""
+    """Factors from a file of `python -m geopose oof`; without a path, none."""
     if path is None:
         return Calibration()
     try:

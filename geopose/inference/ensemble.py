@@ -12,7 +12,6 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader
 
-from geopose import io
 from geopose.cli import UserError
 from geopose.config import BlendConfig
 from geopose.data.dataset import TileDataset
@@ -21,6 +20,8 @@ from geopose.geometry import direction_angle
 from geopose.inference.calibration import Calibration
 from geopose.inference.prefetch import read_ahead
 from geopose.inference.tta import VIEWS, Blend, predict_sizes, predict_view
+from geopose.io.poses import read_vflow
+from geopose.io.rasters import read_agl
 from geopose.models.checkpoints import load_average_model, load_model
 from geopose.models.nonfinite import count_nonfinite
 from geopose.runs.folder import checkpoint_paths
@@ -155,13 +156,13 @@ class Ensemble:
 def score_predictions(predictions: Iterable[TilePrediction], tiles: pd.DataFrame) -> dict:
     """The challenge's score, as PoseScores.compute gives it, of predictions of labelled tiles, in the table's order.
 
-    tiles has the columns of io.read_train_table. Heights below 0 count as 0, as a submission holds them.
+    tiles has the columns of read_train_table. Heights below 0 count as 0, as a submission holds them.
     """
     scores = PoseScores(sorted(tiles.city.unique()))
     for tile, row in zip(predictions, tiles.itertuples(), strict=True):
-        true = io.read_vflow(row.vflow, row.agl)
+        true = read_vflow(row.vflow, row.agl)
         pose = (tile.scale_px_per_m, true.scale_px_per_m, tile.angle_rad, true.angle_rad)
-        scores.update(row.city, np.maximum(tile.agl_m, 0), io.read_agl(row.agl), *pose)
+        scores.update(row.city, np.maximum(tile.agl_m, 0), read_agl(row.agl), *pose)
     return scores.compute()
 
 

@@ -1,6 +1,6 @@
 """Out-of-fold predictions: every training tile by the runs that did not see it, their score, and a calibration.
 
-`python -m geopose.inference.oof --runs runs/a/fold0 runs/a/fold1 ... --data DIR --out DIR` writes <id>_AGL.tif and
+`python -m geopose oof --runs runs/a/fold0 runs/a/fold1 ... --data DIR --out DIR` writes <id>_AGL.tif and
 <id>_VFLOW.json of every training tile, scores.json (cross-validated) and calibration.json (see calibration.py).
 """
 
@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from geopose import io
-from geopose.cli import Parser, UserError, progress, run_command
+from geopose.cli import Parser, UserError, progress
 from geopose.config import PRECISIONS, TTA, BlendConfig
 from geopose.data.store import prefer_prepared
 from geopose.devices import pick_device
@@ -20,6 +19,11 @@ from geopose.geometry import flow_direction
 from geopose.inference.calibration import Calibration, encode_calibration, fit_calibration
 from geopose.inference.ensemble import Ensemble
 from geopose.inference.predictions import made_of, missing_tiles, start_folder, write_tile
+from geopose.io.files import write_bytes
+from geopose.io.names import agl_name, vflow_name
+from geopose.io.poses import read_vflow
+from geopose.io.rasters import read_agl
+from geopose.io.tables import read_folds, read_train_table
 from geopose.runs.folder import checkpoint_paths, fingerprint_checkpoints, fingerprint_images, finished_runs, run_config
 from geopose.scoring.evaluate import encode_scores, format_scores
 from geopose.scoring.metrics import HeightSums, PoseScores, height_sums
@@ -28,7 +32,7 @@ from geopose.scoring.metrics import HeightSums, PoseScores, height_sums
 def main() -> int:
     parser = Parser(
         "Predict every training tile by the runs that did not see it.",
-        "python -m geopose.inference.oof --data data/synthetic --runs runs/lite0_synthetic/fold* --out runs/lite0_synthetic/oof",
+        "python -m geopose oof --data data/synthetic --runs runs/lite0_synthetic/fold* --out runs/lite0_synthetic/oof",
     )
     parser.add_argument("--data", required=True, metavar="DIR", help="competition folder")
     parser.add_argument("--runs", nargs="*", default=[], metavar="RUN", help="run folders; none: all finished on DATA")
@@ -38,7 +42,7 @@ def main() -> int:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     args = parser.parse_args()
 
-    table = io.read_train_table(args.data)
+    table = read_train_table(args.data)
     images = fingerprint_images(args.data, "geopose_train.csv", table.rgb)
     table = prefer_prepared(table, args.data)
     runs_of_fold, folds = assign_runs(args.runs or finished_runs("runs", args.data), table)
@@ -51,8 +55,8 @@ def main() -> int:
 
     sums, scores = score_tiles(table, args.out)
     calibration, report = fit_calibration(sums)
-    io.write_bytes(args.out / "scores.json", encode_scores(scores))
-    io.write_bytes(args.out / "calibration.json", encode_calibration(calibration))
+    write_bytes(args.out / "scores.json", encode_scores(scores))
+    write_bytes(args.out / "calibration.json", encode_calibration(calibration))
     print(format_scores(scores))
     print(format_calibration(report, scores))
     print(f"{args.out}: {len(table)} out-of-fold tiles, scores.json, calibration.json")
@@ -74,7 +78,7 @@ def assign_runs(runs: list[str | Path], table: pd.DataFrame) -> tuple[dict[int, 
         raise UserError("no finished run; train every fold with 'make train FOLD=0', 'make train FOLD=1', ...")
     if len(folds_files) > 1:
         raise UserError(f"runs of different splits ({', '.join(folds_files)}); name runs of one split as RUNS=")
-    folds = io.read_folds(next(iter(folds_files)), table)
+    folds = read_folds(next(iter(folds_files)), table)
     missing = sorted(set(folds) - set(runs_of_fold))
     if missing:
         raise UserError(
@@ -110,9 +114,9 @@ def score_tiles(table: pd.DataFrame, out: Path) -> tuple[pd.DataFrame, dict]:
     """Per-tile sums for fit_calibration, and the cross-validated scores, from the files of one folder."""
     scores, rows = PoseScores(sorted(table.city.unique())), []
     for tile in progress(table.itertuples(), "score", total=len(table), unit="tile"):
-        agl_path = out / io.agl_name(tile.id)
-        pred, true = io.read_vflow(out / io.vflow_name(tile.id), agl_path), io.read_vflow(tile.vflow, tile.agl)
-        heights = height_sums(io.read_agl(agl_path), io.read_agl(tile.agl))
+        agl_path = out / agl_name(tile.id)
+        pred, true = read_vflow(out / vflow_name(tile.id), agl_path), read_vflow(tile.vflow, tile.agl)
+        heights = height_sums(read_agl(agl_path), read_agl(tile.agl))
         pose = (pred.scale_px_per_m, true.scale_px_per_m, pred.angle_rad, true.angle_rad)
         scores.add(tile.city, heights, *pose)
         rows.append({"city": tile.city, "fold": tile.fold, **calibration_sums(heights, *pose)})
@@ -149,7 +153,3 @@ def format_calibration(report: pd.DataFrame, scores: dict) -> str:
             parts.append(f"{name} x {factor:.4f}: R2 {r2:.4f} -> {after:.4f}{'' if kept else ' (left out)'}")
         lines.append(f"  {row.city:6} {',  '.join(parts)}")
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    run_command(main)

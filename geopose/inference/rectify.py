@@ -1,6 +1,6 @@
 """Lean removed: every pixel of an oblique image moved along its flow to the ground it stands on.
 
-`python -m geopose.inference.rectify RGB AGL VFLOW --out DIR` writes <stem>_RECT.tif (image), <stem>_RECT_AGL.tif (float32
+`python -m geopose rectify RGB AGL VFLOW --out DIR` writes <stem>_RECT.tif (image), <stem>_RECT_AGL.tif (float32
 metres, NaN unknown) and <stem>_RECT_HIDDEN.tif (uint8: 1 where no pixel of the image lands, so the ground was hidden).
 Where several pixels land on one, the tallest wins, as what stands highest is what one would see from above.
 """
@@ -16,9 +16,10 @@ from numba import njit
 from rasterio.fill import fillnodata
 from rasterio.windows import Window
 
-from geopose import io
-from geopose.cli import Parser, UserError, progress, run_command
+from geopose.cli import Parser, UserError, progress
 from geopose.geometry import flow_direction
+from geopose.io.poses import VflowLabel, read_vflow
+from geopose.io.rasters import image_size, raster_like, read_agl, read_rgb
 
 BLOCK_PX = 1024  # side of the squares of a scene that are done one at a time
 FILL_PX = 100  # how far filled ground may lie from what was seen
@@ -94,24 +95,24 @@ def fill_hidden(ground: Rectified) -> Rectified:
 
 
 def rectify_files(
-    read_rgb: Callable[[Window], np.ndarray],
+    read_image: Callable[[Window], np.ndarray],
     agl: Path,
     out: Path,
     stem: str,
     like: Path,
-    pose: io.VflowLabel,
+    pose: VflowLabel,
     fill: bool = False,
 ) -> float:
     """Write a scene's three rasters on the grid of the image like; memory holds a block of it, whatever its size.
 
-    read_rgb gives a window of the image, uint8 [h,w,3]; agl names the file of its heights. Returns the share of the
+    read_image gives a window of the image, uint8 [h,w,3]; agl names the file of its heights. Returns the share of the
     ground that was hidden.
     """
-    height, width = size = io.image_size(like)
+    height, width = size = image_size(like)
     starts = [(row, column) for row in range(0, height, BLOCK_PX) for column in range(0, width, BLOCK_PX)]
     blocks = [Window(x, y, min(BLOCK_PX, width - x), min(BLOCK_PX, height - y)) for y, x in starts]
     # How far pixels of the lowest and the tallest height move tells from how far away they reach a block.
-    heights = (io.read_agl(agl, block) for block in blocks)
+    heights = (read_agl(agl, block) for block in blocks)
     limits_m = [(np.nanmin(h, initial=0), np.nanmax(h, initial=0)) for h in heights]
     moved_px = np.multiply.outer(flow_direction(pose.angle_rad) * pose.scale_px_per_m, limits_m)
     forward_px = [math.ceil(px) + 1 for px in moved_px.max(axis=(1, 2))]  # x, y
@@ -119,14 +120,14 @@ def rectify_files(
     margin = FILL_PX if fill else 0
     hidden_px = 0
     with (
-        io.raster_like(out / f"{stem}_RECT.tif", like, 3, np.uint8) as image,
-        io.raster_like(out / f"{stem}_RECT_AGL.tif", like, 1, np.float32) as ground_agl,
-        io.raster_like(out / f"{stem}_RECT_HIDDEN.tif", like, 1, np.uint8) as mask,
+        raster_like(out / f"{stem}_RECT.tif", like, 3, np.uint8) as image,
+        raster_like(out / f"{stem}_RECT_AGL.tif", like, 1, np.float32) as ground_agl,
+        raster_like(out / f"{stem}_RECT_HIDDEN.tif", like, 1, np.uint8) as mask,
     ):
         for block in progress(blocks, "rectify", unit="block"):
             painted = grow(block, (margin, margin), (margin, margin), size)
             source = grow(painted, forward_px, backward_px, size)
-            ground = rectify(read_rgb(source), io.read_agl(agl, source), pose.scale_px_per_m, pose.angle_rad)
+            ground = rectify(read_image(source), read_agl(agl, source), pose.scale_px_per_m, pose.angle_rad)
             ground = ground.cut(place_in(painted, source))
             if fill:
                 ground = fill_hidden(ground)
@@ -154,7 +155,7 @@ def place_in(window: Window, whole: Window) -> tuple[slice, slice]:
 def main() -> int:
     parser = Parser(
         "Remove the lean of an image.",
-        "python -m geopose.inference.rectify x_RGB.j2k x_AGL.tif x_VFLOW.json --out rectified",
+        "python -m geopose rectify x_RGB.j2k x_AGL.tif x_VFLOW.json --out rectified",
     )
     parser.add_argument("rgb", type=Path, metavar="RGB", help="image, 3 bands of uint8")
     parser.add_argument("agl", type=Path, metavar="AGL", help="heights in the image's frame, centimetres or metres")
@@ -163,15 +164,11 @@ def main() -> int:
     parser.add_argument("--fill", action="store_true", help="paint hidden ground with what lies around it")
     args = parser.parse_args()
 
-    size, agl_size = io.image_size(args.rgb), io.image_size(args.agl)
+    size, agl_size = image_size(args.rgb), image_size(args.agl)
     if size != agl_size:
         raise UserError(f"{args.agl}: {agl_size[0]}x{agl_size[1]}, but {args.rgb} is {size[0]}x{size[1]}")
-    pose, stem = io.read_vflow(args.vflow, args.agl), args.rgb.stem.removesuffix("_RGB")
-    read_rgb = partial(io.read_rgb, args.rgb)
-    hidden = rectify_files(read_rgb, args.agl, args.out, stem, args.rgb, pose, args.fill)
+    pose, stem = read_vflow(args.vflow, args.agl), args.rgb.stem.removesuffix("_RGB")
+    read_image = partial(read_rgb, args.rgb)
+    hidden = rectify_files(read_image, args.agl, args.out, stem, args.rgb, pose, args.fill)
     print(f"{args.out}: {stem}_RECT.tif, _AGL and _HIDDEN; {hidden:.1%} of the ground was hidden")
     return 0
-
-
-if __name__ == "__main__":
-    run_command(main)

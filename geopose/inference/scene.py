@@ -17,11 +17,14 @@ import rasterio
 import torch
 from rasterio.windows import Window
 
-from geopose import io
 from geopose.cli import UserError, progress
 from geopose.geometry import angle_error_rad, direction_angle, flow_direction, metres_per_degree
 from geopose.inference.ensemble import Ensemble
 from geopose.inference.rectify import rectify_files
+from geopose.io.files import write_bytes, writing
+from geopose.io.poses import read_vflow
+from geopose.io.rasters import one_line_errors
+from geopose.io.tables import find_gsd_m
 
 STRETCH_PERCENT = (2.0, 98.0)
 OVERVIEW_PX = 1024  # side of the shrunken image that the stretch is measured on
@@ -55,8 +58,8 @@ def predict_scene(path: Path, out: Path, ensemble: Ensemble, options: SceneOptio
     """
     if not path.exists():
         raise UserError(f"{path} missing; give an image file")
-    with io.one_line_errors(str(path)), rasterio.Env(GDAL_CACHEMAX=CACHE_MB), rasterio.open(path) as image:
-        gsd_m = options.gsd_m or io.find_gsd_m(path) or read_gsd(image, path)
+    with one_line_errors(str(path)), rasterio.Env(GDAL_CACHEMAX=CACHE_MB), rasterio.open(path) as image:
+        gsd_m = options.gsd_m or find_gsd_m(path) or read_gsd(image, path)
         reader = SceneReader(image, path, options.bands)
         profile = {
             "driver": "GTiff",
@@ -73,14 +76,14 @@ def predict_scene(path: Path, out: Path, ensemble: Ensemble, options: SceneOptio
             "BIGTIFF": "IF_SAFER",
         }
         poses: list[tuple[float, float, float]] = []
-        with io.writing(out / f"{path.stem}_AGL.tif") as temporary, rasterio.open(temporary, "w", **profile) as raster:
+        with writing(out / f"{path.stem}_AGL.tif") as temporary, rasterio.open(temporary, "w", **profile) as raster:
             raster.descriptions = ("height above ground", "spread over views and checkpoints")
             raster.units = ("metre", "metre")
             for first_row, planes in predict_strips(reader, ensemble, gsd_m, options.tile_px, poses):
                 raster.write(planes, window=Window(0, first_row, image.width, planes.shape[1]))
     pose = ScenePose(*combine_poses(np.array(poses)), gsd_m)
     content = {"scale_px_per_m": pose.scale_px_per_m, "angle_rad": pose.angle_rad, "gsd_m": pose.gsd_m}
-    io.write_bytes(out / f"{path.stem}_VFLOW.json", (json.dumps(content) + "\n").encode())
+    write_bytes(out / f"{path.stem}_VFLOW.json", (json.dumps(content) + "\n").encode())
     return pose
 
 
@@ -90,14 +93,14 @@ def rectify_scene(path: Path, out: Path, bands: tuple[int, ...], fill: bool) -> 
     Returns the share of the ground that was hidden.
     """
     agl = out / f"{path.stem}_AGL.tif"
-    pose = io.read_vflow(out / f"{path.stem}_VFLOW.json", agl)
-    with io.one_line_errors(str(path)), rasterio.Env(GDAL_CACHEMAX=CACHE_MB), rasterio.open(path) as image:
+    pose = read_vflow(out / f"{path.stem}_VFLOW.json", agl)
+    with one_line_errors(str(path)), rasterio.Env(GDAL_CACHEMAX=CACHE_MB), rasterio.open(path) as image:
         reader = SceneReader(image, path, bands)
 
-        def read_rgb(rows: Window) -> np.ndarray:
+        def read_image(rows: Window) -> np.ndarray:
             return np.ascontiguousarray(reader.read(rows)[0].transpose(1, 2, 0))
 
-        return rectify_files(read_rgb, agl, out, path.stem, path, pose, fill)
+        return rectify_files(read_image, agl, out, path.stem, path, pose, fill)
 
 
 def read_gsd(image: rasterio.DatasetReader, path: Path) -> float:

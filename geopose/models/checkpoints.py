@@ -8,8 +8,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
-from geopose import io
 from geopose.cli import UserError
+from geopose.io.files import write_bytes, writing
 from geopose.models.model import PoseModel, create_model
 from geopose.runs.folder import run_config
 
@@ -19,12 +19,12 @@ CHECKPOINT_SUFFIX = ".safetensors"
 def save_weights(model: nn.Module, path: Path) -> None:
     """Write a model's state, never half of it under its name."""
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    io.write_bytes(path, save(state))
+    write_bytes(path, save(state))
 
 
 def save_state(state: dict, path: Path) -> None:
     """Write what an unfinished training goes on from, never half of it. Raises OSError on a full disk."""
-    with io.writing(path) as temporary, temporary.open("wb") as stream:
+    with writing(path) as temporary, temporary.open("wb") as stream:
         try:
             torch.save(state, stream)
         except RuntimeError as error:  # torch's writer stumbles over what the stream raised, and hides it

@@ -1,4 +1,4 @@
-"""The shortest way to a picture: `python -m geopose.report.demo IMAGE` predicts with the newest run and draws a panel.
+"""The shortest way to a picture: `python -m geopose demo IMAGE` predicts with the newest run and draws a panel.
 
 It shows the image (of a large scene, its middle), the predicted height, and the view without lean.
 """
@@ -9,13 +9,14 @@ from pathlib import Path
 import rasterio
 from rasterio.windows import Window
 
-from geopose import io
-from geopose.cli import Parser, run_command
+from geopose.cli import Parser
 from geopose.config import TTA, BlendConfig
 from geopose.devices import pick_device
 from geopose.inference.calibration import Calibration
 from geopose.inference.ensemble import Ensemble
 from geopose.inference.scene import SceneOptions, SceneReader, predict_scene
+from geopose.io.rasters import read_agl
+from geopose.io.tables import find_truth
 from geopose.report.panel import draw_panel
 from geopose.runs.folder import newest_run, usual_sizes
 
@@ -23,7 +24,7 @@ SHOWN_PX = 1024
 
 
 def main() -> int:
-    parser = Parser(__doc__.split("\n")[0], "python -m geopose.report.demo town.tif --gsd 0.5 --out town.png")
+    parser = Parser(__doc__.split("\n")[0], "python -m geopose demo town.tif --gsd 0.5 --out town.png")
     parser.add_argument("image", type=Path, metavar="IMAGE", help="GeoTIFF, .j2k, PNG or JPEG")
     parser.add_argument("--runs", nargs="*", default=[], metavar="RUN", help="run folders; none: the newest run")
     parser.add_argument("--gsd", type=float, metavar="M_PER_PX", help="metres per pixel, instead of the georeference's")
@@ -40,15 +41,11 @@ def main() -> int:
             height, width = (min(n, SHOWN_PX) for n in image.shape)
             window = Window((image.width - width) // 2, (image.height - height) // 2, width, height)
             rgb, _ = SceneReader(image, args.image, ()).read(window)
-        agl_m = io.read_agl(Path(folder) / f"{args.image.stem}_AGL.tif", window)
+        agl_m = read_agl(Path(folder) / f"{args.image.stem}_AGL.tif", window)
     lean = f"scale {pose.scale_px_per_m:.2f} px/m, angle {pose.angle_rad:.2f} rad"
-    true = io.find_truth(args.image)
+    true = find_truth(args.image)
     told = f" (truth {true.scale_px_per_m:.2f}, {true.angle_rad:.2f})" if true else ""
     titles = (f"{args.image.name}, {pose.gsd_m:.2f} m per pixel", f"predicted height; {lean}{told}")
     draw_panel(args.out, rgb.transpose(1, 2, 0).copy(), agl_m, pose.scale_px_per_m, pose.angle_rad, titles)
     print(f"{args.out}: {args.image.name} by {', '.join(map(str, runs))}; {lean}")
     return 0
-
-
-if __name__ == "__main__":
-    run_command(main)

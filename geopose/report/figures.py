@@ -1,4 +1,4 @@
-"""The docs' figures of the geometry, drawn by the synthetic renderer: `python -m geopose.report.figures --out docs`."""
+"""The docs' figures of the geometry, drawn by the synthetic renderer: `python -m geopose figures --out docs`."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from matplotlib import pyplot as plt
 
-from geopose.cli import Parser, run_command
+from geopose.cli import Parser
 from geopose.geometry import (
     FLIP_X,
     IDENTITY,
@@ -28,7 +28,7 @@ from geopose.synthetic.render import Light, render, whole_scene_view
 
 
 def main() -> int:
-    parser = Parser(__doc__.split("\n")[0], "python -m geopose.report.figures --out docs")
+    parser = Parser(__doc__.split("\n")[0], "python -m geopose figures --out docs")
     parser.add_argument("--out", type=Path, default=Path("docs"), metavar="DIR", help="where the pictures go")
     args = parser.parse_args()
     draw_geometry(args.out / "geometry.png")
@@ -95,7 +95,3 @@ def draw_laws(path: Path) -> None:
         ax.set_xlim(-0.5, 299.5)
         ax.set_ylim(299.5, -0.5)
     save(figure, axes, path)
-
-
-if __name__ == "__main__":
-    run_command(main)

@@ -8,9 +8,12 @@ import cv2
 import matplotlib
 import numpy as np
 
-from geopose import io
 from geopose.geometry import angle_error_rad, flow_direction
 from geopose.inference.rectify import rectify
+from geopose.io.names import agl_name, label_of, vflow_name
+from geopose.io.poses import VflowLabel, parse_vflow, read_vflow
+from geopose.io.rasters import decode_agl, read_agl, read_rgb
+from geopose.io.tables import find_labels, read_test_table
 from geopose.report.panel import HEIGHT_CMAP, roof_points
 from geopose.scoring.submission import read_predictions
 
@@ -27,8 +30,8 @@ class ComparedTile:
     rgb_path: str
     true_m: np.ndarray
     agl_m: np.ndarray
-    true_pose: io.VflowLabel
-    pose: io.VflowLabel
+    true_pose: VflowLabel
+    pose: VflowLabel
 
     @property
     def error_m(self) -> np.ndarray:
@@ -57,27 +60,27 @@ class ComparedTile:
 
 def compare_tiles(data: Path, pred: Path) -> list[ComparedTile]:
     """Every test tile that has both a truth and a complete prediction."""
-    labels = io.find_labels(data / "truth").set_index("id")
-    images = io.read_test_table(data).set_index("id").rgb
+    labels = find_labels(data / "truth").set_index("id")
+    images = read_test_table(data).set_index("id").rgb
     files: dict[tuple[str, str], bytes] = {}
     for name, content in read_predictions(pred):
-        if io.label_of(name):
-            files[io.label_of(name)] = content
+        if label_of(name):
+            files[label_of(name)] = content
     tiles = []
     for tile_id in labels.index.intersection(images.index):
         if (tile_id, "agl") not in files or (tile_id, "vflow") not in files:
             continue
-        heights = io.decode_agl(files[tile_id, "agl"], io.agl_name(tile_id))
-        pose = io.parse_vflow(files[tile_id, "vflow"], io.vflow_name(tile_id), heights.centimetres)
+        heights = decode_agl(files[tile_id, "agl"], agl_name(tile_id))
+        pose = parse_vflow(files[tile_id, "vflow"], vflow_name(tile_id), heights.centimetres)
         label = labels.loc[tile_id]
-        true_pose = io.read_vflow(label.vflow, label.agl)
-        tiles.append(ComparedTile(tile_id, images[tile_id], io.read_agl(label.agl), heights.agl_m, true_pose, pose))
+        true_pose = read_vflow(label.vflow, label.agl)
+        tiles.append(ComparedTile(tile_id, images[tile_id], read_agl(label.agl), heights.agl_m, true_pose, pose))
     return tiles
 
 
 def describe_tile(tile: ComparedTile) -> str:
     """A tile as HTML: image with flow, true and predicted height, error, and the lean removed behind a slider."""
-    rgb = io.read_rgb(tile.rgb_path)
+    rgb = read_rgb(tile.rgb_path)
     tall_m = max(3.0, float(np.nanpercentile(np.stack([tile.true_m, tile.agl_m]), 99.5)))
     wrong_m = max(1.0, float(np.nanpercentile(np.abs(tile.error_m), 99)))
     ground = rectify(rgb, tile.agl_m, tile.pose.scale_px_per_m, tile.pose.angle_rad)
@@ -138,8 +141,8 @@ def surface_of(tile: ComparedTile, data: Path) -> dict:
 
     Both lie on the ground, lean removed; hidden ground takes the lowest height and the colours around it.
     """
-    rgb = io.read_rgb(tile.rgb_path)
-    gsd_m = float(io.read_test_table(data).set_index("id").gsd_m[tile.tile_id])
+    rgb = read_rgb(tile.rgb_path)
+    gsd_m = float(read_test_table(data).set_index("id").gsd_m[tile.tile_id])
     ground = rectify(rgb, tile.agl_m, tile.pose.scale_px_per_m, tile.pose.angle_rad)
     filled = cv2.inpaint(ground.rgb, ground.hidden.astype(np.uint8), 3, cv2.INPAINT_TELEA)
     rows, columns = (min(SURFACE_CELLS, side) for side in tile.agl_m.shape)

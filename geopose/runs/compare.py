@@ -1,6 +1,6 @@
 """Train a list of variants under the same budget on the same fold, and tabulate their scores.
 
-`python -m geopose.runs.compare configs/ablation/lite0.yaml --data DIR --folds FILE` trains what is not finished yet, each
+`python -m geopose compare configs/ablation/lite0.yaml --data DIR --folds FILE` trains what is not finished yet, each
 variant and seed in a process of its own, predicts the test half and writes a markdown and a CSV table. DATA must have
 the truth of its test half.
 """
@@ -13,9 +13,10 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import OmegaConf
 
-from geopose import io
-from geopose.cli import Parser, UserError, run_command
+from geopose.cli import Parser, UserError
 from geopose.config import load_config
+from geopose.io.files import write_bytes
+from geopose.io.tables import write_csv
 from geopose.runs.folder import read_manifest, run_config
 from geopose.scoring.evaluate import evaluate
 
@@ -38,7 +39,7 @@ class Job:
 
 def main() -> int:
     parser = Parser(
-        __doc__.split("\n")[0], "python -m geopose.runs.compare configs/ablation/lite0.yaml --data data/synthetic"
+        __doc__.split("\n")[0], "python -m geopose compare configs/ablation/lite0.yaml --data data/synthetic"
     )
     parser.add_argument(
         "list", metavar="LIST", help="YAML with config, budget, variants; seeds and predict flags if need be"
@@ -66,9 +67,9 @@ def main() -> int:
     table = pd.DataFrame(results)
     out = args.out or Path("docs") / kind
     out.parent.mkdir(parents=True, exist_ok=True)
-    io.write_csv(table, out.with_suffix(".csv"))
+    write_csv(table, out.with_suffix(".csv"))
     markdown = format_table(table)
-    io.write_bytes(out.with_suffix(".md"), markdown.encode())
+    write_bytes(out.with_suffix(".md"), markdown.encode())
     print(markdown)
     return 0
 
@@ -162,7 +163,3 @@ def format_table(table: pd.DataFrame) -> str:
             f"{' | '.join(f'{mean[city]:.4f}' for city in cities)} |"
         )
     return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    run_command(main)

@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from statistics import fmean
 
-from geopose import io
 from geopose.cli import UserError
 from geopose.config import Config, load_config
+from geopose.io.files import write_bytes
 
 
 def write_manifest(run_dir: Path, manifest: dict) -> None:
     """Write manifest.json, which marks the run as finished."""
-    io.write_bytes(run_dir / "manifest.json", (json.dumps(manifest, indent=2) + "\n").encode())
+    write_bytes(run_dir / "manifest.json", (json.dumps(manifest, indent=2) + "\n").encode())
 
 
 def is_finished(run_dir: str | os.PathLike) -> bool:

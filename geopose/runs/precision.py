@@ -1,4 +1,4 @@
-"""What half precision costs: `python -m geopose.runs.precision --run RUN` predicts the same tiles in each precision.
+"""What half precision costs: `python -m geopose precision --run RUN` predicts the same tiles in each precision.
 
 Prints the score of each, how far heights and angles move from float32, and every layer whose output was not finite.
 """
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from geopose.cli import Parser, UserError, run_command
+from geopose.cli import Parser, UserError
 from geopose.config import BlendConfig
 from geopose.data.dataset import split_fold
 from geopose.devices import DTYPES, pick_device
@@ -33,7 +33,7 @@ class Audit:
 
 
 def main() -> int:
-    parser = Parser(__doc__.split("\n")[0], "python -m geopose.runs.precision --run runs/lite0_synthetic/fold0")
+    parser = Parser(__doc__.split("\n")[0], "python -m geopose precision --run runs/lite0_synthetic/fold0")
     parser.add_argument("--run", required=True, metavar="RUN", help="a finished run")
     parser.add_argument("--tiles", type=int, metavar="N", help="no more than the first N of them")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
@@ -84,7 +84,3 @@ def format_audits(audits: list[Audit]) -> str:
         lines.append(f"{a.precision:10} {a.broken or figures}")
         lines += [f"{'':10} {layer}: {count} values" for layer, count in a.broken_layers.items()]
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    run_command(main)

@@ -1,4 +1,4 @@
-"""A run small enough to be kept beside the code: `python -m geopose.runs.release --run RUN --out DIR`.
+"""A run small enough to be kept beside the code: `python -m geopose release --run RUN --out DIR`.
 
 The run's checkpoints become one: their weighted mean, in float16, which halves the bytes. Settings and curves are
 copied; the manifest stays the training's but for the checkpoint, whose validation score is predicted anew, and tells
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from geopose.cli import Parser, UserError, run_command
+from geopose.cli import Parser, UserError
 from geopose.config import BlendConfig
 from geopose.inference.ensemble import weigh_checkpoints
 from geopose.models.checkpoints import CHECKPOINT_SUFFIX, load_average_model, save_weights
@@ -54,7 +54,7 @@ def release(run: Path, out: Path) -> dict:
 def main() -> int:
     parser = Parser(
         "Make a run small: the mean of its checkpoints, in float16.",
-        "python -m geopose.runs.release --run runs/lite0_large/fold0 --out runs/synthetic_lite0/fold0",
+        "python -m geopose release --run runs/lite0_large/fold0 --out runs/synthetic_lite0/fold0",
     )
     parser.add_argument("--run", required=True, type=Path, metavar="RUN", help="a finished run, its data at hand")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of the released run")
@@ -63,7 +63,3 @@ def main() -> int:
     megabytes = (args.out / "checkpoints" / kept["file"]).stat().st_size / 1e6
     print(f"{args.out}: {megabytes:.1f} MB, validation R2 {kept['r2']:.4f}")
     return 0
-
-
-if __name__ == "__main__":
-    run_command(main)

@@ -1,4 +1,4 @@
-"""Is it the same again? `python -m geopose.runs.verify --run RUN` checks a run against its manifest and predicts anew.
+"""Is it the same again? `python -m geopose verify --run RUN` checks a run against its manifest and predicts anew.
 
 Hashes of checkpoints, data and folds first; then the best checkpoint's validation score, predicted again;
 with --tarball, that tarball, predicted again from the recipe beside it and compared byte for byte, else figure by
@@ -12,8 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from geopose import io
-from geopose.cli import Parser, UserError, progress, run_command
+from geopose.cli import Parser, UserError, progress
 from geopose.config import BlendConfig
 from geopose.data.dataset import split_fold
 from geopose.devices import pick_device
@@ -21,6 +20,10 @@ from geopose.geometry import angle_error_rad
 from geopose.inference.calibration import Calibration, Factors
 from geopose.inference.ensemble import Ensemble, score_predictions
 from geopose.inference.predictions import pack_folder, write_tile
+from geopose.io.names import label_of
+from geopose.io.poses import parse_vflow
+from geopose.io.rasters import decode_agl
+from geopose.io.tables import read_test_table
 from geopose.runs.folder import checkpoint_paths, fingerprint_file, read_manifest, run_config
 from geopose.scoring.submission import read_predictions
 from geopose.training.manifest import fingerprint_data
@@ -29,7 +32,7 @@ SAME_R2 = 1e-6  # what another order of sums may change
 
 
 def main() -> int:
-    parser = Parser(__doc__.split("\n")[0], "python -m geopose.runs.verify --run runs/lite0_synthetic/fold0")
+    parser = Parser(__doc__.split("\n")[0], "python -m geopose verify --run runs/lite0_synthetic/fold0")
     parser.add_argument("--run", required=True, type=Path, metavar="RUN", help="a finished run")
     parser.add_argument("--tarball", type=Path, metavar="FILE", help="a tarball of predict.py to make again")
     parser.add_argument("--retrain", action="store_true", help="train the run again and compare its checkpoints")
@@ -80,7 +83,7 @@ def check_tarball(tarball: Path) -> Iterator[tuple[bool, str]]:
     calibration = Calibration({city: Factors(**f) for city, f in recipe["calibration"]["cities"].items()})
     runs = list(dict.fromkeys(str(Path(checkpoint).parent.parent) for checkpoint in recipe["checkpoints"]))
     ensemble = Ensemble(runs, blend, pick_device(recipe["device"]), calibration)
-    table = io.read_test_table(recipe["data"])
+    table = read_test_table(recipe["data"])
     with tempfile.TemporaryDirectory() as folder:
         again = Path(folder) / "again.tar.gz"
         for tile in progress(ensemble.predict_tiles(table), "predict again", total=len(table), unit="tile"):
@@ -97,11 +100,11 @@ def describe_difference(one: Path, other: Path) -> str:
         return "other members"
     height_m = scale = angle_rad = 0.0
     for name in files[0]:
-        if io.label_of(name)[1] == "agl":
-            heights = [io.decode_agl(f[name], name).agl_m for f in files]
+        if label_of(name)[1] == "agl":
+            heights = [decode_agl(f[name], name).agl_m for f in files]
             height_m = max(height_m, float(np.abs(heights[0] - heights[1]).max()))
         else:
-            poses = [io.parse_vflow(f[name], name) for f in files]
+            poses = [parse_vflow(f[name], name) for f in files]
             scale = max(scale, abs(poses[0].scale_px_per_m - poses[1].scale_px_per_m))
             angle_rad = max(angle_rad, float(angle_error_rad(poses[0].angle_rad, poses[1].angle_rad)))
     angle_deg = np.degrees(angle_rad)
@@ -123,7 +126,3 @@ def check_training(run: Path) -> Iterator[tuple[bool, str]]:
         again = read_manifest(train(config))
     for first, second in zip(manifest["checkpoints"], again["checkpoints"], strict=True):
         yield first["sha256"] == second["sha256"], f"{first['file']} trained again (R2 {second['r2']:.6f})"
-
-
-if __name__ == "__main__":
-    run_command(main)

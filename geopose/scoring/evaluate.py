@@ -1,4 +1,4 @@
-"""Score predictions as the challenge does: `python -m geopose.scoring.evaluate --truth DIR --pred DIR_OR_TARBALL`.
+"""Score predictions as the challenge does: `python -m geopose evaluate --truth DIR --pred DIR_OR_TARBALL`.
 
 Each file is read once and no more than a few tiles are in memory. Heights and pose of a tile may come in any order:
 heights are reduced to a handful of sums at once, and joined with the pose at the end.
@@ -16,8 +16,12 @@ from pathlib import Path
 
 import torch
 
-from geopose import io
-from geopose.cli import Parser, UserError, progress, run_command
+from geopose.cli import Parser, UserError, list_some, progress
+from geopose.io.files import write_bytes
+from geopose.io.names import agl_name, city_of, label_of, vflow_name
+from geopose.io.poses import VflowLabel, parse_vflow, read_pose
+from geopose.io.rasters import MIXED_UNITS, decode_agl
+from geopose.io.tables import find_labels
 from geopose.scoring.metrics import HeightSums, PoseScores, height_sums
 from geopose.scoring.submission import read_predictions
 
@@ -29,7 +33,7 @@ class ScoredTile:
     """A tile's height sums and true pose; the units say how to read the poses that belong to the heights."""
 
     heights: HeightSums
-    true_pose: io.VflowLabel
+    true_pose: VflowLabel
     pred_centimetres: bool
     true_centimetres: bool
 
@@ -48,13 +52,13 @@ def evaluate(truth: str | Path, pred: str | Path) -> Evaluation:
 
     Raises UserError when a file is damaged, sizes differ, the truth mixes units, or nothing predicts any true tile.
     """
-    labels = io.find_labels(truth).set_index("id")
+    labels = find_labels(truth).set_index("id")
     pose_texts: dict[str, bytes] = {}
     unknown: list[str] = []
 
     def height_files() -> Iterator[tuple[str, bytes]]:
         for name, content in read_predictions(pred):
-            tile_id, kind = io.label_of(name) or (name, None)
+            tile_id, kind = label_of(name) or (name, None)
             if kind is None or tile_id not in labels.index:
                 unknown.append(name)
             elif kind == "vflow":
@@ -70,36 +74,34 @@ def evaluate(truth: str | Path, pred: str | Path) -> Evaluation:
     if not tiles and not pose_texts:
         raise UserError(f"{pred}: holds no prediction for any tile of {truth}; give both for the same ids")
     if len({tile.true_centimetres for tile in tiles.values()}) > 1:
-        raise UserError(
-            f"{truth}: integer centimetres and float metres are mixed in one folder; keep labels of one unit together"
-        )
-    scores = PoseScores(sorted({io.city_of(tile_id) for tile_id in labels.index}))
+        raise UserError(f"{truth}: {MIXED_UNITS}")
+    scores = PoseScores(sorted({city_of(tile_id) for tile_id in labels.index}))
     failed = [tile_id for tile_id in labels.index if not _add_tile(scores, tile_id, tiles, pose_texts)]
     return Evaluation(scores.compute(), failed, unknown)
 
 
 def _score_heights(tile_id: str, content: bytes, agl_path: str, vflow_path: str) -> ScoredTile:
-    pred = io.decode_agl(content, f"predicted {io.agl_name(tile_id)}")
-    true = io.decode_agl(Path(agl_path).read_bytes(), agl_path)
+    pred = decode_agl(content, f"predicted {agl_name(tile_id)}")
+    true = decode_agl(Path(agl_path).read_bytes(), agl_path)
     if pred.agl_m.shape != true.agl_m.shape:
         (height, width), (true_height, true_width) = pred.agl_m.shape, true.agl_m.shape
         raise UserError(
-            f"{io.agl_name(tile_id)}: {height}x{width}, but its truth is {true_height}x{true_width}; "
+            f"{agl_name(tile_id)}: {height}x{width}, but its truth is {true_height}x{true_width}; "
             "predict at the image's own size"
         )
     sums = height_sums(pred.agl_m, true.agl_m)
-    return ScoredTile(sums, io.read_pose(vflow_path, true.centimetres), pred.centimetres, true.centimetres)
+    return ScoredTile(sums, read_pose(vflow_path, true.centimetres), pred.centimetres, true.centimetres)
 
 
 def _add_tile(scores: PoseScores, tile_id: str, tiles: dict[str, ScoredTile], pose_texts: dict[str, bytes]) -> bool:
     """Add a tile to the scores; False when it lacks a file or its pose is not finite, which fails its city."""
-    city = io.city_of(tile_id)
+    city = city_of(tile_id)
     if tile_id not in tiles or tile_id not in pose_texts:
         scores.add_missing(city)
         return False
     tile = tiles[tile_id]
-    where = f"predicted {io.vflow_name(tile_id)}"
-    pose = io.parse_vflow(pose_texts[tile_id], where, tile.pred_centimetres, finite=False)
+    where = f"predicted {vflow_name(tile_id)}"
+    pose = parse_vflow(pose_texts[tile_id], where, tile.pred_centimetres, finite=False)
     true = tile.true_pose
     scores.add(city, tile.heights, pose.scale_px_per_m, true.scale_px_per_m, pose.angle_rad, true.angle_rad)
     return math.isfinite(pose.scale_px_per_m) and math.isfinite(pose.angle_rad)
@@ -149,16 +151,11 @@ def encode_scores(scores: dict) -> bytes:
 
 def _warn(evaluation: Evaluation) -> None:
     if evaluation.failed:
-        cities = sorted({io.city_of(tile_id) for tile_id in evaluation.failed})
-        names = _some(evaluation.failed)
+        cities = sorted({city_of(tile_id) for tile_id in evaluation.failed})
+        names = list_some(evaluation.failed, 10)
         print(f"warning: no complete prediction for {names}: {', '.join(cities)} scores 0", file=sys.stderr)
     if evaluation.unknown:
-        print(f"warning: ignored {_some(evaluation.unknown)}: not a tile of the truth", file=sys.stderr)
-
-
-def _some(names: list[str], shown: int = 10) -> str:
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
+        print(f"warning: ignored {list_some(evaluation.unknown, 10)}: not a tile of the truth", file=sys.stderr)
 
 
 def main() -> None:
@@ -166,7 +163,7 @@ def main() -> None:
     parser = Parser(
         "Score predictions against the truth as the challenge does: R2 per city of heights and vertical flow. "
         "Beside the official figure, which skips unknown predicted pixels, stands the honest one.",
-        "python -m geopose.scoring.evaluate --truth data/synthetic/truth --pred submission.tar.gz --json score.json",
+        "python -m geopose evaluate --truth data/synthetic/truth --pred submission.tar.gz --json score.json",
     )
     parser.add_argument("--truth", type=Path, required=True, metavar="DIR", help="true AGL and VFLOW files")
     parser.add_argument("--pred", type=Path, required=True, metavar="DIR_OR_TARBALL", help="predicted ones")
@@ -176,8 +173,4 @@ def main() -> None:
     _warn(evaluation)
     print(format_scores(evaluation.scores))
     if args.json:
-        io.write_bytes(args.json, encode_scores(evaluation.scores))
-
-
-if __name__ == "__main__":
-    run_command(main)
+        write_bytes(args.json, encode_scores(evaluation.scores))

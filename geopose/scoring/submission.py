@@ -13,9 +13,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from geopose import io
-from geopose.cli import Parser, UserError, one_line, progress, run_command
+from geopose.cli import Parser, UserError, one_line, progress
 from geopose.geometry import TWO_PI, wrap_angle
+from geopose.io.files import writing
+from geopose.io.names import agl_name, label_of, vflow_name
+from geopose.io.poses import encode_vflow, parse_vflow
+from geopose.io.rasters import UNKNOWN_CM, AglFile, decode_agl, encode_agl, image_size
+from geopose.io.tables import read_test_table
 
 MAX_SCALE_PX_PER_M = 10.0  # at 0.3 m per pixel this is 72 degrees off nadir; satellites stay under about 45
 MAX_PLAUSIBLE_AGL_M = 500.0  # no building of the competition's cities comes near
@@ -36,7 +40,7 @@ class SubmissionWriter:
     def __enter__(self) -> "SubmissionWriter":
         self._stack = ExitStack()
         with ExitStack() as stack:
-            temporary = stack.enter_context(io.writing(self.path))
+            temporary = stack.enter_context(writing(self.path))
             raw = stack.enter_context(temporary.open("wb"))
             # No name and no time in the header. The members are deflated already, so level 1 packs as well as 9.
             packed = stack.enter_context(gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=1, mtime=0))
@@ -83,11 +87,11 @@ def encode_prediction(
         if not math.isfinite(value):
             raise UserError(f"{tile_id}: {name} is {value}; predict in float32")
     try:
-        heights = io.encode_agl(agl_m)
+        heights = encode_agl(agl_m)
     except ValueError as error:
         raise UserError(f"{tile_id}: {error}; train the model longer or check its units") from None
-    pose = io.encode_vflow(max(scale_px_per_m, 0.0), wrap_angle(angle_rad))
-    return [(io.agl_name(tile_id), heights), (io.vflow_name(tile_id), pose)]
+    pose = encode_vflow(max(scale_px_per_m, 0.0), wrap_angle(angle_rad))
+    return [(agl_name(tile_id), heights), (vflow_name(tile_id), pose)]
 
 
 # --- reading ----------------------------------------------------------------------------------------------------
@@ -101,7 +105,7 @@ def read_predictions(path: str | Path) -> Iterator[tuple[str, bytes]]:
     path = Path(path)
     if path.is_dir():
         for file in sorted(path.iterdir()):
-            if io.label_of(file.name) and file.is_file():
+            if label_of(file.name) and file.is_file():
                 yield file.name, file.read_bytes()
         return
     if not path.exists():
@@ -134,12 +138,12 @@ def validate(path: str | Path, data_root: str | Path) -> list[str]:
     """
     if not Path(path).is_file():
         raise UserError(f"{path} missing; make it with 'python predict.py --out {path}'")
-    return _validate(Path(path), io.read_test_table(data_root))
+    return _validate(Path(path), read_test_table(data_root))
 
 
 def _validate(path: Path, tiles: pd.DataFrame) -> list[str]:
     images = dict(zip(tiles.id, tiles.rgb, strict=True))
-    expected = {name for tile_id in images for name in (io.agl_name(tile_id), io.vflow_name(tile_id))}
+    expected = {name for tile_id in images for name in (agl_name(tile_id), vflow_name(tile_id))}
     faults, seen = [], set()
     members = iter(progress(_members(path), "validate", total=len(expected), unit="file"))
     while True:
@@ -169,28 +173,28 @@ def _member_fault(member: tarfile.TarInfo, content: bytes | None, seen: set[str]
         return f"{name}: in a folder; the tarball must be flat, without './'"
     if name in seen:
         return f"{name}: in the tarball more than once; keep one"
-    if io.label_of(name) is None:
-        return f"{name}: not a prediction's name; use {io.agl_name('<id>')} and {io.vflow_name('<id>')}"
+    if label_of(name) is None:
+        return f"{name}: not a prediction's name; use {agl_name('<id>')} and {vflow_name('<id>')}"
     if name not in expected:
-        return f"{name}: {io.label_of(name)[0]} is no test id; leave it out"
+        return f"{name}: {label_of(name)[0]} is no test id; leave it out"
     if content is None:
         return f"{name}: {member.size} bytes; no tile's prediction is that large"
     return None
 
 
 def _content_faults(name: str, content: bytes, images: dict[str, str]) -> list[str]:
-    tile_id, kind = io.label_of(name)
+    tile_id, kind = label_of(name)
     if kind == "vflow":
         return _pose_faults(name, content)
-    size = io.image_size(images[tile_id])
+    size = image_size(images[tile_id])
     try:
-        heights = io.decode_agl(content, name, size)
+        heights = decode_agl(content, name, size)
     except UserError as error:
         return [str(error)]
     return _height_faults(name, heights)
 
 
-def _height_faults(name: str, heights: io.AglFile) -> list[str]:
+def _height_faults(name: str, heights: AglFile) -> list[str]:
     faults = []
     if not heights.centimetres:
         faults.append(f"{name}: float heights; a submission holds uint16 centimetres")
@@ -198,7 +202,7 @@ def _height_faults(name: str, heights: io.AglFile) -> list[str]:
         faults.append(f"{name}: compression {heights.compression or 'none'}; a submission holds deflate")
     unknown = int(np.count_nonzero(~np.isfinite(heights.agl_m)))
     if unknown:
-        faults.append(f"{name}: {unknown} pixels are unknown ({io.UNKNOWN_CM} or NaN); predict a height for each")
+        faults.append(f"{name}: {unknown} pixels are unknown ({UNKNOWN_CM} or NaN); predict a height for each")
     highest_m = np.nanmax(heights.agl_m, initial=0.0)
     if highest_m > MAX_PLAUSIBLE_AGL_M:
         faults.append(f"{name}: a height of {highest_m:g} m, above {MAX_PLAUSIBLE_AGL_M:g} m; check the unit")
@@ -207,7 +211,7 @@ def _height_faults(name: str, heights: io.AglFile) -> list[str]:
 
 def _pose_faults(name: str, content: bytes) -> list[str]:
     try:
-        pose = io.parse_vflow(content, name)
+        pose = parse_vflow(content, name)
     except UserError as error:
         return [str(error)]
     faults = []
@@ -224,7 +228,7 @@ def main() -> int:
     """Validate a tarball; 0 when it is sound, 1 with every fault on a line of its own."""
     parser = Parser(
         "Validate a submission tarball against a competition folder's test tiles.",
-        "python -m geopose.scoring.submission submission.tar.gz --data data/synthetic",
+        "python -m geopose validate submission.tar.gz --data data/synthetic",
     )
     parser.add_argument("file", type=Path, help="the tarball")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="competition folder")
@@ -235,10 +239,6 @@ def main() -> int:
     if faults:
         print(f"{args.file}: {len(faults)} faults", file=sys.stderr)
         return 1
-    tiles = len(io.read_test_table(args.data))
+    tiles = len(read_test_table(args.data))
     print(f"ok: {args.file}, {tiles} tiles, {args.file.stat().st_size / 1e6:.1f} MB")
     return 0
-
-
-if __name__ == "__main__":
-    run_command(main)

@@ -13,10 +13,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from geopose import geometry, io
+from geopose import geometry
 from geopose.cli import UserError, progress
 from geopose.data.processes import in_processes
 from geopose.geometry import Pose
+from geopose.io.files import remove_unfinished, write_bytes
+from geopose.io.names import agl_name, rgb_name, vflow_name
+from geopose.io.poses import encode_vflow
+from geopose.io.rasters import encode_agl, encode_rgb
+from geopose.io.tables import write_csv
 from geopose.synthetic.appearance import Season
 from geopose.synthetic.cities import CITIES, City, deal
 from geopose.synthetic.ground import build_scene
@@ -76,11 +81,11 @@ class ViewPlan:
 
 def make_dataset(root: Path, options: Options, workers: int | None = None) -> int:
     """Write the folder, going on where an earlier run stopped. Returns the number of tiles made by this run."""
-    io.remove_unfinished(root)
+    remove_unfinished(root)
     places = plan_places(options)
     waiting = [place for place in places if not _is_written(root, place, options)]
     try:
-        io.write_bytes(root / ARGUMENTS_FILE, (json.dumps(asdict(options), indent=1) + "\n").encode())
+        write_bytes(root / ARGUMENTS_FILE, (json.dumps(asdict(options), indent=1) + "\n").encode())
     except OSError as error:
         raise UserError(f"{root}: cannot write there ({error.strerror}); give another --out") from None
     jobs = [(root, place, options) for place in waiting]
@@ -210,17 +215,17 @@ def _season(city: City, rng: np.random.Generator) -> Season:
 def write_tile(root: Path, half: str, tile_id: str, rgb, agl_m, pose: Pose, rgb_format: str) -> None:
     """A tile's image, heights and pose; the labels of the test half go into truth/."""
     labels = root / ("truth" if half == "test" else "train")
-    io.write_bytes(labels / io.agl_name(tile_id), io.encode_agl(agl_m))
-    io.write_bytes(labels / io.vflow_name(tile_id), io.encode_vflow(pose.scale_px_per_m, pose.angle_rad))
-    io.write_bytes(root / half / io.rgb_name(tile_id, rgb_format), io.encode_rgb(rgb, rgb_format))
+    write_bytes(labels / agl_name(tile_id), encode_agl(agl_m))
+    write_bytes(labels / vflow_name(tile_id), encode_vflow(pose.scale_px_per_m, pose.angle_rad))
+    write_bytes(root / half / rgb_name(tile_id, rgb_format), encode_rgb(rgb, rgb_format))
 
 
 def _is_written(root: Path, place: Place, options: Options) -> bool:
     labels = root / ("truth" if place.half == "test" else "train")
     return all(
-        (labels / io.agl_name(i)).exists()
-        and (labels / io.vflow_name(i)).exists()
-        and (root / place.half / io.rgb_name(i, options.rgb_format)).exists()
+        (labels / agl_name(i)).exists()
+        and (labels / vflow_name(i)).exists()
+        and (root / place.half / rgb_name(i, options.rgb_format)).exists()
         for i in place.tile_ids
     )
 
@@ -232,15 +237,15 @@ def _write_all_tables(root: Path, places: list[Place], options: Options) -> None
         for tile_id, plan in zip(place.tile_ids, plan_views(place, options), strict=True):
             rows.append((tile_id, place.city, round(plan.pose.gsd_m, 6), place.name, place.half))
     tiles = pd.DataFrame(rows, columns=["id", "city", "gsd", "place", "half"]).sort_values("id", ignore_index=True)
-    io.write_csv(tiles[["id", "place"]], root / "places.csv")
+    write_csv(tiles[["id", "place"]], root / "places.csv")
     write_tables(root, tiles, options.rgb_format)
 
 
 def write_tables(root: Path, tiles: pd.DataFrame, rgb_format: str) -> None:
     """The challenge's three CSVs of tiles with id, city, gsd and half, metadata.csv last."""
-    tiles = tiles.assign(rgb=[io.rgb_name(i, rgb_format) for i in tiles.id])
-    tiles["agl"] = [io.agl_name(i) for i in tiles.id]
-    tiles["json"] = [io.vflow_name(i) for i in tiles.id]
-    io.write_csv(tiles.loc[tiles.half == "train", ["id", "agl", "json", "rgb"]], root / "geopose_train.csv")
-    io.write_csv(tiles.loc[tiles.half == "test", ["id", "rgb"]], root / "geopose_test.csv")
-    io.write_csv(tiles[["id", "city", "gsd"]], root / "metadata.csv")
+    tiles = tiles.assign(rgb=[rgb_name(i, rgb_format) for i in tiles.id])
+    tiles["agl"] = [agl_name(i) for i in tiles.id]
+    tiles["json"] = [vflow_name(i) for i in tiles.id]
+    write_csv(tiles.loc[tiles.half == "train", ["id", "agl", "json", "rgb"]], root / "geopose_train.csv")
+    write_csv(tiles.loc[tiles.half == "test", ["id", "rgb"]], root / "geopose_test.csv")
+    write_csv(tiles[["id", "city", "gsd"]], root / "metadata.csv")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from geopose import io
+from geopose.io.tables import read_train_table
 from geopose.runs.folder import digest_folder
 
 PACKAGES = ("torch", "catalyst", "pytorch-toolbelt", "timm", "albumentations", "numpy", "opencv-python", "rasterio")
@@ -41,7 +41,7 @@ def git_commit() -> str | None:
 
 def fingerprint_data(root: str) -> str:
     """SHA-256 over the folder's tables and the names and sizes of its training files."""
-    table = io.read_train_table(root)
+    table = read_train_table(root)
     files = map(Path, [*table.rgb, *table.agl, *table.vflow])
     return digest_folder(root, "geopose_train.csv", (f"{path.name} {path.stat().st_size}\n" for path in files))
 

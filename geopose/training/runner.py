@@ -16,13 +16,14 @@ from timm.utils import ModelEmaV3
 from torch import distributed
 from torch.multiprocessing import ProcessRaisedException
 
-from geopose import io
 from geopose.cli import UserError, progress
 from geopose.config import Config, save_config
 from geopose.data.dataset import create_train_loader, create_valid_loader, split_fold
 from geopose.data.store import advise_preparing
 from geopose.devices import autocast, pick_device, pick_precision
 from geopose.geometry import direction_angle, fit_scale
+from geopose.io.files import remove_unfinished
+from geopose.io.tables import write_csv
 from geopose.models.checkpoints import CHECKPOINT_SUFFIX, load_weights, save_state, save_weights
 from geopose.models.model import count_parameters, create_model
 from geopose.models.zoom import forward_zoomed, input_zoom
@@ -627,7 +628,7 @@ class ResumeCallback(Callback):
     def on_experiment_start(self, runner) -> None:
         path = runner.run_dir / STATE_FILE
         if runner.engine.is_main_process:
-            io.remove_unfinished(runner.run_dir)
+            remove_unfinished(runner.run_dir)
         if not path.exists():
             return
         runner.restore(torch.load(path, map_location=runner.engine.device, weights_only=True))
@@ -650,7 +651,7 @@ class MetricsCsv(ILogger):
     def forget_after(self, epoch: int) -> None:
         """Drop the rows of later epochs, which are going to be trained again."""
         table = pd.read_csv(self.path, dtype=str)
-        io.write_csv(table[table.epoch.astype(int) <= epoch], self.path)
+        write_csv(table[table.epoch.astype(int) <= epoch], self.path)
 
     def log_metrics(self, metrics, scope: str, runner) -> None:
         if scope != "epoch":

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import assert_user_error, run, write_competition
 
-from geopose.bench.run import Row, format_table, in_turn, rectify_by_sorting, score_in_two_passes, shares
+from geopose.bench.command import Row, format_table, in_turn, rectify_by_sorting, score_in_two_passes, shares
 from geopose.inference.rectify import rectify
 from geopose.scoring.evaluate import evaluate
 
@@ -53,4 +53,4 @@ def test_shares_of_a_profile_add_up():
 
 
 def test_an_unknown_item_is_refused():
-    assert_user_error(run("-m", "geopose.bench.run", "--only", "stor"), "stor", "store")
+    assert_user_error(run("-m", "geopose", "bench", "--only", "stor"), "stor", "store")

@@ -6,7 +6,6 @@ import torch
 from helpers import write_competition
 from torch.utils.data import DataLoader
 
-from geopose import io
 from geopose.cli import UserError, run_command
 from geopose.config import AugmentConfig, ModelConfig, load_config
 from geopose.data.dataset import (
@@ -18,13 +17,16 @@ from geopose.data.dataset import (
     random_window,
     split_fold,
 )
+from geopose.io.poses import read_vflow
+from geopose.io.rasters import read_agl, read_rgb
+from geopose.io.tables import read_test_table, read_train_table
 
 DEFAULT = "configs/lite0_synthetic.yaml"
 
 
 @pytest.fixture
 def table(competition):
-    return io.read_train_table(competition)
+    return read_train_table(competition)
 
 
 @pytest.fixture
@@ -37,9 +39,9 @@ def test_a_sample_holds_the_tile(table):
     row = table.iloc[3]
     assert (sample["id"], sample["city"]) == (row.id, row.city)
     assert next(iter(sample)) == "image"
-    np.testing.assert_array_equal(sample["image"].numpy(), io.read_rgb(row.rgb).transpose(2, 0, 1))
-    np.testing.assert_array_equal(sample["agl_m"][0], io.read_agl(row.agl))
-    label = io.read_vflow(row.vflow, row.agl)
+    np.testing.assert_array_equal(sample["image"].numpy(), read_rgb(row.rgb).transpose(2, 0, 1))
+    np.testing.assert_array_equal(sample["agl_m"][0], read_agl(row.agl))
+    label = read_vflow(row.vflow, row.agl)
     assert float(sample["scale_px_per_m"]) == pytest.approx(label.scale_px_per_m)
     assert float(sample["angle_rad"]) == pytest.approx(label.angle_rad)
     assert float(sample["gsd_m"]) == pytest.approx(0.35)
@@ -47,7 +49,7 @@ def test_a_sample_holds_the_tile(table):
 
 
 def test_test_tiles_have_no_label(competition):
-    sample = TileDataset(io.read_test_table(competition))[0]
+    sample = TileDataset(read_test_table(competition))[0]
     assert set(sample) == {"image", "gsd_m", "native_gsd_m", "id", "city"}
 
 
@@ -144,7 +146,7 @@ def test_a_wide_crop_is_coarser_and_knows_its_files_gsd(table):
     assert 0.35 - 1e-6 < min(gsds_m) < 0.45 and 0.55 < max(gsds_m) < 0.7 + 1e-6
     for sample in samples:
         row = table[table.id == sample["id"]].iloc[0]
-        label = io.read_vflow(row.vflow, row.agl)
+        label = read_vflow(row.vflow, row.agl)
         assert float(sample["scale_px_per_m"] * sample["gsd_m"]) == pytest.approx(label.scale_px_per_m * 0.35, rel=1e-5)
 
 
@@ -168,7 +170,7 @@ def test_crops_keep_the_laws(crops):
     for draw in range(8):
         sample = crops[draw]
         row = crops.table[crops.table.id == sample["id"]].iloc[0]
-        label = io.read_vflow(row.vflow, row.agl)
+        label = read_vflow(row.vflow, row.agl)
         assert float(sample["scale_px_per_m"] * sample["gsd_m"]) == pytest.approx(label.scale_px_per_m * 0.35, rel=1e-5)
         assert sample["image"].shape == (3, 16, 16)
         assert sample["agl_m"].shape == (1, 16, 16)
@@ -183,7 +185,7 @@ def test_crops_come_at_the_resolution_the_network_works_at(table, cfg, zoom):
     row = table[table.id == sample["id"]].iloc[0]
     assert sample["image"].shape == (3, 16, 16)
     assert float(sample["gsd_m"]) == pytest.approx(0.35 / zoom)
-    assert float(sample["scale_px_per_m"]) == pytest.approx(io.read_vflow(row.vflow, row.agl).scale_px_per_m * zoom)
+    assert float(sample["scale_px_per_m"]) == pytest.approx(read_vflow(row.vflow, row.agl).scale_px_per_m * zoom)
 
 
 def write_folds(root, ids, folds):

@@ -11,10 +11,10 @@ import timm
 import torch
 from helpers import CITIES, REPO, assert_user_error, run, write_competition, write_tables, write_tif
 
-from geopose import io
 from geopose.cli import UserError
 from geopose.data.folds import count_table, find_places, make_folds, scarce_cities
 from geopose.data.near_duplicates import feature_encoder, image_features
+from geopose.io.tables import read_folds, read_places, read_train_table, write_csv
 from geopose.models.weights import LITE0, load_lite0_weights
 
 GROUP_NOTE = "note: 4 folds instead of 8: one per city at most\n"
@@ -44,7 +44,7 @@ def spread(folds: pd.DataFrame) -> pd.DataFrame:
 def test_stratified(real_shape):
     folds = make_folds(real_shape)
     assert list(folds.columns) == ["id", "city", "fold"]
-    assert sorted(folds.id) == sorted(io.read_train_table(real_shape).id)
+    assert sorted(folds.id) == sorted(read_train_table(real_shape).id)
     table = spread(folds)
     assert table.sum(axis=1).to_dict() == REAL_COUNTS
     assert (table.max(axis=1) - table.min(axis=1) <= 1).all()
@@ -69,7 +69,7 @@ def test_group(real_shape, num_folds, expected):
 
 def test_cluster(real_shape):
     folds = make_folds(real_shape, "cluster")
-    places = io.read_places(real_shape)
+    places = read_places(real_shape)
     assert (folds.fold.groupby(places[folds.id].to_numpy()).nunique() == 1).all()
     table = spread(folds)
     assert (table.max(axis=1) - table.min(axis=1) <= 12).all()  # the size of the largest place
@@ -78,8 +78,8 @@ def test_cluster(real_shape):
 
 def test_folds_can_be_read_back(real_shape, tmp_path):
     folds = make_folds(real_shape)
-    io.write_csv(folds, tmp_path / "folds.csv")
-    read = io.read_folds(tmp_path / "folds.csv", io.read_train_table(real_shape))
+    write_csv(folds, tmp_path / "folds.csv")
+    read = read_folds(tmp_path / "folds.csv", read_train_table(real_shape))
     assert read[folds.id].tolist() == folds.fold.tolist()
 
 
@@ -170,13 +170,13 @@ def test_near_duplicates_share_a_fold(tmp_path):
     for first, second in zip(ids[::2], ids[1::2], strict=True):
         assert by_id[first] == by_id[second]
     assert (spread(folds) == 2).all(axis=None)
-    table = io.read_train_table(tmp_path / "c")
+    table = read_train_table(tmp_path / "c")
     apart = find_places(tmp_path / "c", table, threshold=1e-9, encoder=None)
     assert len(set(zip(table.city, apart, strict=True))) == 8
 
 
 def test_features_are_pooled_and_finite(competition):
-    features = image_features(io.read_train_table(competition).rgb[:3], LITE0)
+    features = image_features(read_train_table(competition).rgb[:3], LITE0)
     assert features.shape == (3, 1280)
     assert np.isfinite(features).all()
 
@@ -221,7 +221,7 @@ def test_command(competition, tmp_path):
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     assert "OMA" in result.stdout
-    assert len(io.read_folds(out, io.read_train_table(competition))) == 8
+    assert len(read_folds(out, read_train_table(competition))) == 8
 
 
 def test_command_reads_no_images(competition, tmp_path, command, monkeypatch, capsys):

@@ -8,10 +8,12 @@ import rasterio
 from helpers import assert_user_error, half_written, run, write_competition, write_tif
 from rasterio.windows import Window
 
-from geopose import io
 from geopose.config import AugmentConfig, ModelConfig, load_config
 from geopose.data.dataset import CropDataset, split_fold
 from geopose.data.store import advise_preparing, is_prepared, prefer_prepared, prepare, prepared_path
+from geopose.io.names import city_of
+from geopose.io.rasters import encode_prepared, encode_rgb, read_agl, read_rgb
+from geopose.io.tables import read_test_table, read_train_table
 
 
 @pytest.fixture
@@ -22,44 +24,44 @@ def folder(tmp_path):
 
 def test_copies_hold_the_same_pixels_in_tiles_of_256_px(folder):
     made, faults = prepare(folder, 1)
-    sources, copies = io.read_train_table(folder), prefer_prepared(io.read_train_table(folder), folder)
+    sources, copies = read_train_table(folder), prefer_prepared(read_train_table(folder), folder)
     assert (made, faults) == (3 * 8, [])
     for source, copy in zip(sources.itertuples(), copies.itertuples(), strict=True):
         assert Path(copy.rgb).is_relative_to(folder / "prepared" / "train")
-        np.testing.assert_array_equal(io.read_rgb(copy.rgb), io.read_rgb(source.rgb))
-        np.testing.assert_array_equal(io.read_agl(copy.agl), io.read_agl(source.agl))
+        np.testing.assert_array_equal(read_rgb(copy.rgb), read_rgb(source.rgb))
+        np.testing.assert_array_equal(read_agl(copy.agl), read_agl(source.agl))
         with rasterio.open(copy.rgb) as raster:
             assert raster.block_shapes == [(256, 256)] * 3
         window = Window(20, 250, 37, 41)
-        np.testing.assert_array_equal(io.read_rgb(copy.rgb, window), io.read_rgb(source.rgb)[250:291, 20:57])
-    assert prefer_prepared(io.read_test_table(folder), folder).rgb.str.contains("prepared/test").all()
+        np.testing.assert_array_equal(read_rgb(copy.rgb, window), read_rgb(source.rgb)[250:291, 20:57])
+    assert prefer_prepared(read_test_table(folder), folder).rgb.str.contains("prepared/test").all()
 
 
 def test_j2k_and_float_heights_are_copied_as_they_are(tmp_path):
     rng = np.random.default_rng(1)
     rgb, agl_m = rng.integers(0, 255, (70, 50, 3), dtype=np.uint8), rng.uniform(0, 90, (70, 50)).astype(np.float32)
     agl_m[3] = np.nan
-    (tmp_path / "a.j2k").write_bytes(io.encode_rgb(rgb, "j2k"))
+    (tmp_path / "a.j2k").write_bytes(encode_rgb(rgb, "j2k"))
     write_tif(tmp_path / "b.tif", agl_m)
     for name in ("a.j2k", "b.tif"):
-        (tmp_path / f"copy_{name}.tif").write_bytes(io.encode_prepared(tmp_path / name))
-    np.testing.assert_array_equal(io.read_rgb(tmp_path / "copy_a.j2k.tif"), rgb)
-    np.testing.assert_array_equal(io.read_agl(tmp_path / "copy_b.tif.tif"), agl_m)
+        (tmp_path / f"copy_{name}.tif").write_bytes(encode_prepared(tmp_path / name))
+    np.testing.assert_array_equal(read_rgb(tmp_path / "copy_a.j2k.tif"), rgb)
+    np.testing.assert_array_equal(read_agl(tmp_path / "copy_b.tif.tif"), agl_m)
 
 
 def test_a_changed_source_is_read_itself_and_prepared_again(folder):
     prepare(folder, 1)
-    source = Path(io.read_train_table(folder).rgb[0])
+    source = Path(read_train_table(folder).rgb[0])
     write_tif(source, np.full((3, 300, 280), 7, np.uint8))
-    assert prefer_prepared(io.read_train_table(folder), folder).rgb[0] == str(source)
+    assert prefer_prepared(read_train_table(folder), folder).rgb[0] == str(source)
     assert prepare(folder, 1) == (1, [])
     assert is_prepared(source, prepared_path(folder, source))
-    assert (io.read_rgb(prepared_path(folder, source)) == 7).all()
+    assert (read_rgb(prepared_path(folder, source)) == 7).all()
 
 
 def test_a_second_run_makes_only_what_is_missing(folder):
     prepare(folder, 1)
-    prepared_path(folder, io.read_test_table(folder).rgb[2]).unlink()
+    prepared_path(folder, read_test_table(folder).rgb[2]).unlink()
     half_written(folder / "prepared" / "test")
     assert prepare(folder, 1) == (1, [])
     assert prepare(folder, 1) == (0, [])
@@ -67,9 +69,9 @@ def test_a_second_run_makes_only_what_is_missing(folder):
 
 
 def test_a_bad_file_is_named_and_the_others_are_made(folder):
-    bad = Path(io.read_train_table(folder).agl[3])
+    bad = Path(read_train_table(folder).agl[3])
     bad.write_bytes(bad.read_bytes()[:60])
-    result = run("-m", "geopose.data.store", "--data", folder, "--workers", 2)
+    result = run("-m", "geopose", "prepare", "--data", folder, "--workers", 2)
     assert result.returncode == 1
     assert bad.name in result.stderr and "Traceback" not in result.stderr
     assert "23 files made" in result.stdout and "1 failed" in result.stdout
@@ -77,14 +79,14 @@ def test_a_bad_file_is_named_and_the_others_are_made(folder):
 
 
 def test_mistakes_are_one_line(tmp_path, folder):
-    assert_user_error(run("-m", "geopose.data.store", "--data", tmp_path / "none"), "no such folder")
-    assert_user_error(run("-m", "geopose.data.store", "--data", folder, "--workers", 0), "--workers")
+    assert_user_error(run("-m", "geopose", "prepare", "--data", tmp_path / "none"), "no such folder")
+    assert_user_error(run("-m", "geopose", "prepare", "--data", folder, "--workers", 0), "--workers")
 
 
 def test_training_reads_the_copies_and_draws_the_same_crops(folder, tmp_path):
-    ids = io.read_train_table(folder).id
+    ids = read_train_table(folder).id
     folds = tmp_path / "folds.csv"
-    folds.write_text("id,city,fold\n" + "".join(f"{i},{io.city_of(i)},{n % 2}\n" for n, i in enumerate(ids)))
+    folds.write_text("id,city,fold\n" + "".join(f"{i},{city_of(i)},{n % 2}\n" for n, i in enumerate(ids)))
     settings = [f"data.root={folder}", f"data.folds={folds}", "data.fold=0"]
     config = load_config("configs/lite0_synthetic.yaml", settings)
 
@@ -100,7 +102,7 @@ def test_training_reads_the_copies_and_draws_the_same_crops(folder, tmp_path):
 
 
 def test_the_hint_names_the_command_only_where_it_would_help(folder, capsys):
-    table = io.read_train_table(folder)
+    table = read_train_table(folder)
     advise_preparing(table, folder)
     assert capsys.readouterr().err == ""
     advise_preparing(table.assign(rgb=table.rgb.str.replace(".tif", ".j2k")), folder)
@@ -110,7 +112,7 @@ def test_the_hint_names_the_command_only_where_it_would_help(folder, capsys):
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are listed on Linux alone")
 def test_handles_do_not_pile_up_over_epochs(folder):
     prepare(folder, 1)
-    table = prefer_prepared(io.read_train_table(folder), folder)
+    table = prefer_prepared(read_train_table(folder), folder)
     crops = CropDataset(table, AugmentConfig(crop_px=64), ModelConfig(), seed=0)
 
     def open_files() -> int:

@@ -10,20 +10,23 @@ import torch
 from helpers import CONFIG, TINY, assert_user_error, make_folds, ok, predict, run, train, write_competition
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from geopose import io
 from geopose.config import BlendConfig
 from geopose.inference.calibration import Calibration
 from geopose.inference.ensemble import Ensemble
 from geopose.inference.tta import detail_beyond
+from geopose.io.names import agl_name, vflow_name
+from geopose.io.poses import read_vflow
+from geopose.io.rasters import read_agl, read_rgb
+from geopose.io.tables import read_folds, read_test_table, read_train_table
 from geopose.runs.folder import checkpoint_paths, read_manifest, run_config
 
 
 def test_the_job_ends_in_a_valid_scored_tarball(job):
     data, out = job / "data", job / "submission.tar.gz"
-    assert "ok" in ok(run("-m", "geopose.scoring.submission", out, "--data", data)).lower()
-    ok(run("-m", "geopose.scoring.evaluate", "--truth", data / "truth", "--pred", out, "--json", job / "score.json"))
+    assert "ok" in ok(run("-m", "geopose", "validate", out, "--data", data)).lower()
+    ok(run("-m", "geopose", "evaluate", "--truth", data / "truth", "--pred", out, "--json", job / "score.json"))
     score = json.loads((job / "score.json").read_text())
-    assert set(score["cities"]) == set(io.read_test_table(data).city)
+    assert set(score["cities"]) == set(read_test_table(data).city)
     assert np.isfinite(score["final_r2"])
     assert score["final_r2"] == pytest.approx(score["honest_r2"])
     assert score["bad_pixels"] == 0
@@ -52,17 +55,17 @@ def test_a_run_folder_holds_all_it_should(job):
 
 def test_the_tarball_holds_what_the_model_predicts(job):
     """What evaluate reads back equals the model's own heights to half a centimetre, its pose to rounding."""
-    table = io.read_test_table(job / "data")
+    table = read_test_table(job / "data")
     ensemble = Ensemble([job / "runs" / "fold0"], BlendConfig(tta="d4"), torch.device("cpu"), Calibration())
     predictions = list(ensemble.predict_tiles(table))
     assert [p.tile_id for p in predictions] == table.id.tolist()
     with tarfile.open(job / "submission.tar.gz") as tar:
         tar.extractall(job / "unpacked", filter="data")
     for p in predictions:
-        stored_m = io.read_agl(job / "unpacked" / io.agl_name(p.tile_id))
+        stored_m = read_agl(job / "unpacked" / agl_name(p.tile_id))
         assert np.abs(stored_m - np.maximum(p.agl_m, 0)).max() <= 0.005 + 1e-6
-        agl_path = job / "unpacked" / io.agl_name(p.tile_id)
-        label = io.read_vflow(job / "unpacked" / io.vflow_name(p.tile_id), agl_path)
+        agl_path = job / "unpacked" / agl_name(p.tile_id)
+        label = read_vflow(job / "unpacked" / vflow_name(p.tile_id), agl_path)
         assert label.scale_px_per_m == pytest.approx(max(p.scale_px_per_m, 0), rel=1e-6)  # no scale is below 0
         assert label.angle_rad == pytest.approx(p.angle_rad, abs=1e-6)
 
@@ -113,8 +116,8 @@ def test_many_runs_blend(job, other_fold):
 
 
 def test_sizes_weigh_as_told(job):
-    row = io.read_test_table(job / "data").iloc[0]
-    image = torch.from_numpy(np.ascontiguousarray(io.read_rgb(row.rgb).transpose(2, 0, 1)))
+    row = read_test_table(job / "data").iloc[0]
+    image = torch.from_numpy(np.ascontiguousarray(read_rgb(row.rgb).transpose(2, 0, 1)))
     batch = {"image": image[None], "gsd_m": torch.tensor([row.gsd_m]).float(), "city": [row.city], "id": [row.id]}
 
     def predicted(zooms, zoom_weights=()):
@@ -133,27 +136,27 @@ def test_sizes_weigh_as_told(job):
 
 def test_out_of_fold_predictions_cover_the_training_half(job, other_fold):
     data, runs, out = job / "data", [job / "runs" / "fold0", other_fold], job / "oof"
-    command = ("-m", "geopose.inference.oof", "--data", data, "--out", out, "--device", "cpu")
+    command = ("-m", "geopose", "oof", "--data", data, "--out", out, "--device", "cpu")
     assert_user_error(run(*command, "--runs", runs[0]), "no finished run for folds [1]")
     shown = ok(run(*command, "--runs", *runs))
-    table = io.read_train_table(data)
-    assert all((out / io.agl_name(i)).exists() and (out / io.vflow_name(i)).exists() for i in table.id)
+    table = read_train_table(data)
+    assert all((out / agl_name(i)).exists() and (out / vflow_name(i)).exists() for i in table.id)
 
-    ok(run("-m", "geopose.scoring.evaluate", "--truth", data / "train", "--pred", out, "--json", job / "cv.json"))
+    ok(run("-m", "geopose", "evaluate", "--truth", data / "train", "--pred", out, "--json", job / "cv.json"))
     scores = json.loads((out / "scores.json").read_text())
     assert json.loads((job / "cv.json").read_text())["final_r2"] == pytest.approx(scores["final_r2"], abs=1e-9)
 
     # A fold's tiles are predicted by the run that left them out.
-    folds = io.read_folds(job / "folds.csv", table)
+    folds = read_folds(job / "folds.csv", table)
     tile = table[(folds.reindex(table.id) == 1).to_numpy()].iloc[:1]
     ensemble = Ensemble([other_fold], BlendConfig(tta="none"), torch.device("cpu"), Calibration())
     by_other = next(ensemble.predict_tiles(tile))
-    stored_m = io.read_agl(out / io.agl_name(by_other.tile_id))
+    stored_m = read_agl(out / agl_name(by_other.tile_id))
     assert np.abs(stored_m - np.maximum(by_other.agl_m, 0)).max() <= 0.005 + 1e-6
 
-    written = (out / io.agl_name(table.id[0])).stat().st_mtime_ns
+    written = (out / agl_name(table.id[0])).stat().st_mtime_ns
     assert ok(run(*command, "--runs", *runs)) == shown
-    assert (out / io.agl_name(table.id[0])).stat().st_mtime_ns == written
+    assert (out / agl_name(table.id[0])).stat().st_mtime_ns == written
     assert_user_error(
         run(*command, "--runs", *runs, "--tta", "d4"), "holds predictions of other images, checkpoints or views"
     )
@@ -166,7 +169,7 @@ def test_variants_and_seeds_are_trained_and_tabulated(job):
     listed, out = job / "plan.yaml", job / "table"
     listed.write_text(json.dumps(plan))
     words = ("--data", job / "data", "--folds", job / "folds.csv", "--runs", job / "variants", "--out", out)
-    ok(run("-m", "geopose.runs.compare", listed, *words))
+    ok(run("-m", "geopose", "compare", listed, *words))
     table = pd.read_csv(out.with_suffix(".csv"))
     assert list(zip(table.variant, table.seed, strict=True)) == [(v, s) for s in (1, 2) for v in ("default", "wing")]
     assert (table.optimizer_steps == 2).all() and table.score.nunique() == 4
@@ -176,26 +179,16 @@ def test_variants_and_seeds_are_trained_and_tabulated(job):
     row = next(line for line in out.with_suffix(".md").read_text().splitlines() if line.startswith("| wing"))
     assert f"| `loss.agl=wing` | {mean['wing']:.4f} |" in row and f"| {unexplained:.2f} |" in row
     tarball = job / "variants" / "wing-seed2" / "submission.tar.gz"
-    ok(
-        run(
-            "-m",
-            "geopose.scoring.evaluate",
-            "--truth",
-            job / "data" / "truth",
-            "--pred",
-            tarball,
-            "--json",
-            job / "wing.json",
-        )
-    )
+    truth = job / "data" / "truth"
+    ok(run("-m", "geopose", "evaluate", "--truth", truth, "--pred", tarball, "--json", job / "wing.json"))
     assert json.loads((job / "wing.json").read_text())["final_r2"] == pytest.approx(table.score.iloc[3], abs=1e-6)
-    assert "is finished" in ok(run("-m", "geopose.runs.compare", listed, *words))
+    assert "is finished" in ok(run("-m", "geopose", "compare", listed, *words))
 
     words = ("--data", job / "data", "--folds", job / "folds.csv", "--runs", job / "typo", "--out", out)
     listed.write_text(json.dumps(plan | {"variants": {"first": [], "late": ["loss.agll=wing"]}}))
-    assert_user_error(run("-m", "geopose.runs.compare", listed, *words), "loss.agll", "did you mean loss.agl")
+    assert_user_error(run("-m", "geopose", "compare", listed, *words), "loss.agll", "did you mean loss.agl")
     listed.write_text(json.dumps(plan | {"sedes": [1]}))
-    assert_user_error(run("-m", "geopose.runs.compare", listed, *words), "sedes")
+    assert_user_error(run("-m", "geopose", "compare", listed, *words), "sedes")
     assert not (job / "typo").exists()
 
 
@@ -217,7 +210,7 @@ def test_a_folder_made_elsewhere_trains_predicts_and_scores_the_same_way(tmp_pat
     make_folds(data, tmp_path / "folds.csv")
     ok(train(data, tmp_path / "folds.csv", tmp_path / "run"))
     ok(predict(data, tmp_path / "run", tmp_path / "out.tar.gz", "--tta", "d2"))
-    ok(run("-m", "geopose.scoring.evaluate", "--truth", data / "truth", "--pred", tmp_path / "out.tar.gz"))
+    ok(run("-m", "geopose", "evaluate", "--truth", data / "truth", "--pred", tmp_path / "out.tar.gz"))
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ import pytest
 import rasterio
 from helpers import assert_user_error, run, write_label, write_tif
 
-from geopose import io
 from geopose.geometry import Pose, image_position
 from geopose.inference import rectify as module
 from geopose.inference.rectify import Rectified, fill_hidden, rectify, rectify_files
+from geopose.io.poses import read_vflow
+from geopose.io.rasters import read_agl, read_rgb
 
 
 def plain(rgb, agl_m, scale, angle):
@@ -79,17 +80,17 @@ def test_blocks_give_what_the_whole_gives(tmp_path, monkeypatch, angle):
     agl_m[5:20, 10:20], agl_m[30:44, 5:30], agl_m[50:54, 2:9] = 9.0, 4.2, np.nan
     write_tif(tmp_path / "x_RGB.tif", rgb.transpose(2, 0, 1))
     write_label(tmp_path, "x", agl_m, 1.3, angle)
-    agl, pose = tmp_path / "x_AGL.tif", io.read_vflow(tmp_path / "x_VFLOW.json", tmp_path / "x_AGL.tif")
+    agl, pose = tmp_path / "x_AGL.tif", read_vflow(tmp_path / "x_VFLOW.json", tmp_path / "x_AGL.tif")
     monkeypatch.setattr(module, "BLOCK_PX", 7)
     monkeypatch.setattr(module, "FILL_PX", 6)
     source = tmp_path / "x_RGB.tif"
     for fill in (False, True):
-        share = rectify_files(partial(io.read_rgb, source), agl, tmp_path / "out", "x", source, pose, fill)
-        whole = rectify(rgb, io.read_agl(agl), pose.scale_px_per_m, pose.angle_rad)
+        share = rectify_files(partial(read_rgb, source), agl, tmp_path / "out", "x", source, pose, fill)
+        whole = rectify(rgb, read_agl(agl), pose.scale_px_per_m, pose.angle_rad)
         assert share == pytest.approx(whole.hidden.mean()) and share > 0.05
         expected = fill_hidden(whole) if fill else whole
-        np.testing.assert_array_equal(io.read_rgb(tmp_path / "out" / "x_RECT.tif"), expected.rgb)
-        np.testing.assert_array_equal(io.read_agl(tmp_path / "out" / "x_RECT_AGL.tif"), expected.agl_m)
+        np.testing.assert_array_equal(read_rgb(tmp_path / "out" / "x_RECT.tif"), expected.rgb)
+        np.testing.assert_array_equal(read_agl(tmp_path / "out" / "x_RECT_AGL.tif"), expected.agl_m)
 
 
 def test_filling_paints_holes_from_around_and_leaves_the_rest():
@@ -112,12 +113,12 @@ def test_command_keeps_the_grid_and_names_faults(tmp_path):
     )
     write_label(tmp_path, "x", rng.uniform(0, 9, (20, 30)), 0.8, 1.0)
     files = [tmp_path / name for name in ("x_RGB.tif", "x_AGL.tif", "x_VFLOW.json")]
-    result = run("-m", "geopose.inference.rectify", *files, "--out", tmp_path / "out")
+    result = run("-m", "geopose", "rectify", *files, "--out", tmp_path / "out")
     assert result.returncode == 0, result.stderr
-    label = io.read_vflow(files[2], files[1])
-    expected = rectify(io.read_rgb(files[0]), io.read_agl(files[1]), label.scale_px_per_m, label.angle_rad)
-    np.testing.assert_array_equal(io.read_rgb(tmp_path / "out" / "x_RECT.tif"), expected.rgb)
-    np.testing.assert_array_equal(io.read_agl(tmp_path / "out" / "x_RECT_AGL.tif"), expected.agl_m)
+    label = read_vflow(files[2], files[1])
+    expected = rectify(read_rgb(files[0]), read_agl(files[1]), label.scale_px_per_m, label.angle_rad)
+    np.testing.assert_array_equal(read_rgb(tmp_path / "out" / "x_RECT.tif"), expected.rgb)
+    np.testing.assert_array_equal(read_agl(tmp_path / "out" / "x_RECT_AGL.tif"), expected.agl_m)
     with rasterio.open(tmp_path / "out" / "x_RECT_HIDDEN.tif") as raster:
         assert raster.transform == transform
         assert raster.crs.to_epsg() == 32617
@@ -125,4 +126,4 @@ def test_command_keeps_the_grid_and_names_faults(tmp_path):
 
     write_label(tmp_path, "y", np.zeros((5, 5)), 0.8, 1.0)
     wrong = [files[0], tmp_path / "y_AGL.tif", tmp_path / "y_VFLOW.json"]
-    assert_user_error(run("-m", "geopose.inference.rectify", *wrong, "--out", tmp_path / "out"), "5x5", "20x30")
+    assert_user_error(run("-m", "geopose", "rectify", *wrong, "--out", tmp_path / "out"), "5x5", "20x30")

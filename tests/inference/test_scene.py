@@ -9,7 +9,6 @@ import torch
 from helpers import assert_user_error, ok, run, write_tif
 from rasterio.windows import Window
 
-from geopose import io
 from geopose.cli import UserError
 from geopose.config import BlendConfig
 from geopose.inference.calibration import Calibration
@@ -23,6 +22,7 @@ from geopose.inference.scene import (
     read_gsd,
     tile_starts,
 )
+from geopose.io.rasters import read_agl, read_rgb
 
 GRID = {"crs": "EPSG:32617", "transform": rasterio.transform.from_origin(440000, 3350000, 0.4, 0.4)}
 
@@ -59,9 +59,9 @@ def test_a_scene_keeps_its_grid_and_gets_heights_spread_and_pose(ensemble, tmp_p
 def test_one_tile_is_predicted_as_the_model_does(ensemble, tmp_path):
     image = write_scene(tmp_path / "town.tif", size=(96, 96))
     predict_scene(image, tmp_path, ensemble, SceneOptions(tile_px=96))
-    batch = {"image": torch.from_numpy(io.read_rgb(image).transpose(2, 0, 1))[None], "gsd_m": torch.tensor([0.4])}
+    batch = {"image": torch.from_numpy(read_rgb(image).transpose(2, 0, 1))[None], "gsd_m": torch.tensor([0.4])}
     expected = ensemble.predict(batch | {"city": [""], "id": [""]})
-    heights = io.read_agl(tmp_path / "town_AGL.tif")
+    heights = read_agl(tmp_path / "town_AGL.tif")
     np.testing.assert_allclose(heights, expected["agl_m"][0, 0].clamp(min=0), rtol=1e-4, atol=1e-4)
 
 
@@ -69,7 +69,7 @@ def test_one_tile_is_predicted_as_the_model_does(ensemble, tmp_path):
 def test_any_bands_and_depth(ensemble, tmp_path, bands, dtype):
     image = write_scene(tmp_path / "x.tif", size=(64, 70), bands=bands, dtype=dtype)
     predict_scene(image, tmp_path, ensemble, SceneOptions(tile_px=64))
-    assert np.isfinite(io.read_agl(tmp_path / "x_AGL.tif")).all()
+    assert np.isfinite(read_agl(tmp_path / "x_AGL.tif")).all()
     with rasterio.open(image) as raster:
         rgb, data = SceneReader(raster, image, (min(bands, 2),)).read(Window(0, 0, 70, 64))
     assert rgb.shape == (3, 64, 70) and rgb.dtype == np.uint8 and data.all()
@@ -82,7 +82,7 @@ def test_pixels_without_data_stay_unknown(ensemble, tmp_path):
     with rasterio.open(path, "r+") as raster:
         raster.write(np.zeros((3, 40, 80), np.uint8), window=Window(100, 30, 80, 40))
     predict_scene(path, tmp_path, ensemble, SceneOptions(tile_px=64))
-    unknown = np.isnan(io.read_agl(tmp_path / "x_AGL.tif"))
+    unknown = np.isnan(read_agl(tmp_path / "x_AGL.tif"))
     assert unknown[30:70, 100:180].all() and unknown[:20].mean() < 0.1
 
 
@@ -136,8 +136,8 @@ def test_the_command_predicts_and_rectifies_images(job, tmp_path):
         with rasterio.open(tmp_path / "out" / f"town_{name}.tif") as raster:
             assert raster.transform == GRID["transform"] and raster.shape == (80, 90)
     files = (image, tmp_path / "out" / "town_AGL.tif", tmp_path / "out" / "town_VFLOW.json")
-    ok(run("-m", "geopose.inference.rectify", *files, "--out", tmp_path / "again"))
-    ours, again = (io.read_rgb(tmp_path / folder / "town_RECT.tif") for folder in ("out", "again"))
+    ok(run("-m", "geopose", "rectify", *files, "--out", tmp_path / "again"))
+    ours, again = (read_rgb(tmp_path / folder / "town_RECT.tif") for folder in ("out", "again"))
     np.testing.assert_array_equal(ours, again)
 
     write_tif(tmp_path / "plain.tif", np.zeros((3, 64, 64), np.uint8))

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from helpers import assert_user_error, ok, run
 
-from geopose import io
+from geopose.io.names import agl_name
+from geopose.io.rasters import read_agl
 from geopose.report.tiles import colour, compare_tiles
 from geopose.scoring.evaluate import evaluate
 
@@ -59,7 +60,7 @@ window.addEventListener("load", async () => {
 
 @pytest.fixture(scope="module")
 def page(job):
-    command = ("-m", "geopose.report", "--data", job / "data", "--pred", job / "submission.tar.gz")
+    command = ("-m", "geopose", "report", "--data", job / "data", "--pred", job / "submission.tar.gz")
     ok(run(*command, "--runs", job / "runs" / "fold0", "--out", job / "report.html"))
     return job / "report.html"
 
@@ -79,7 +80,7 @@ def test_the_page_stands_alone_and_tells_the_score(page, job):
 
 def test_tiles_are_compared_in_metres(job):
     for tile in compare_tiles(job / "data", job / "submission.tar.gz"):
-        true_m = io.read_agl(job / "data" / "truth" / io.agl_name(tile.tile_id))
+        true_m = read_agl(job / "data" / "truth" / agl_name(tile.tile_id))
         assert tile.rmse_m == pytest.approx(float(np.sqrt(np.nanmean((tile.agl_m - true_m) ** 2))), rel=1e-5)
         assert 0 <= tile.angle_error_deg <= 180
 
@@ -92,7 +93,7 @@ def test_unknown_pixels_are_grey():
 def test_the_demo_draws_a_picture_of_any_image(job, tmp_path):
     image = tmp_path / "town.png"
     cv2.imwrite(str(image), np.random.default_rng(0).integers(0, 255, (80, 110, 3), dtype=np.uint8))
-    words = ("-m", "geopose.report.demo", image, "--runs", job / "runs" / "fold0", "--tta", "none")
+    words = ("-m", "geopose", "demo", image, "--runs", job / "runs" / "fold0", "--tta", "none")
     assert_user_error(run(*words, "--out", tmp_path / "x.png"), "--gsd")
     assert "town.png by" in ok(run(*words, "--gsd", 0.5, "--out", tmp_path / "demo.png"))
     picture = cv2.imread(str(tmp_path / "demo.png"))
@@ -100,9 +101,9 @@ def test_the_demo_draws_a_picture_of_any_image(job, tmp_path):
 
 
 def test_mistakes_are_one_line(tmp_path, competition):
-    words = ("-m", "geopose.report", "--data", tmp_path / "none", "--pred", tmp_path / "x.tar.gz")
+    words = ("-m", "geopose", "report", "--data", tmp_path / "none", "--pred", tmp_path / "x.tar.gz")
     assert_user_error(run(*words), "truth/")
-    words = ("-m", "geopose.report", "--data", competition, "--pred", tmp_path / "x.tar.gz", "--runs", tmp_path)
+    words = ("-m", "geopose", "report", "--data", competition, "--pred", tmp_path / "x.tar.gz", "--runs", tmp_path)
     assert_user_error(run(*words), "x.tar.gz")
 
 

@@ -6,17 +6,17 @@ import pytest
 import torch
 from helpers import assert_user_error, ok, run
 
-from geopose import io
 from geopose.config import BlendConfig
 from geopose.inference.calibration import Calibration
 from geopose.inference.ensemble import Ensemble, NotFiniteError
+from geopose.io.tables import read_test_table
 from geopose.models.checkpoints import save_weights
 from geopose.models.nonfinite import count_nonfinite
 from geopose.runs.folder import checkpoint_paths
 
 
 def test_the_audit_compares_precisions_on_the_validation_tiles(job):
-    shown = ok(run("-m", "geopose.runs.precision", "--run", job / "runs" / "fold0", "--tiles", 2, "--device", "cpu"))
+    shown = ok(run("-m", "geopose", "precision", "--run", job / "runs" / "fold0", "--tiles", 2, "--device", "cpu"))
     lines = {line.split()[0]: line.split()[1:] for line in shown.splitlines()[1:]}
     assert list(lines) == ["fp32", "bf16"]
     assert [float(x) for x in lines["fp32"][1:]] == [0, 0]
@@ -48,13 +48,13 @@ def test_a_prediction_that_is_not_finite_names_tile_and_layer(job, tmp_path):
     model.agl_head.hidden[0].weight.data[0] = float("nan")
     save_weights(model, run_dir / "checkpoints" / checkpoint_paths(source)[0].name)
 
-    table = io.read_test_table(job / "data")
+    table = read_test_table(job / "data")
     ensemble = Ensemble([run_dir], BlendConfig(tta="none"), torch.device("cpu"), Calibration())
     with pytest.raises(NotFiniteError, match=rf"{table.id[0]}: not finite in fp32.*agl_head.hidden.0"):
         next(ensemble.predict_tiles(table))
     command = ("predict.py", "--data", job / "data", "--runs", run_dir, "--out", tmp_path / "out.tar.gz")
     assert_user_error(run(*command, "--device", "cpu"), "agl_head.hidden.0")
     assert not (tmp_path / "out.tar.gz").exists()
-    audit = run("-m", "geopose.runs.precision", "--run", run_dir, "--device", "cpu")
+    audit = run("-m", "geopose", "precision", "--run", run_dir, "--device", "cpu")
     assert audit.returncode == 1
     assert re.search(r"fp32 .*not finite", audit.stdout) and re.search(r"agl_head.hidden.0: \d+ values", audit.stdout)

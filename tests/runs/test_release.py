@@ -8,7 +8,7 @@ import torch
 from helpers import REPO, assert_user_error, config_of, run
 from safetensors.torch import load_file
 
-from geopose import io
+from geopose.io.tables import read_test_table
 from geopose.runs.folder import checkpoint_paths, read_manifest
 from geopose.runs.release import release
 from geopose.runs.verify import check_hashes, check_score
@@ -40,7 +40,7 @@ def test_weights_are_the_checkpoints_mean_in_float16(trained, tmp_path):
 
 def test_a_released_run_is_a_run(tiny_data, trained, tmp_path):
     out = tmp_path / "runs" / "released"
-    done = run("-m", "geopose.runs.release", "--run", trained, "--out", out)
+    done = run("-m", "geopose", "release", "--run", trained, "--out", out)
     assert done.returncode == 0, done.stderr
     assert [path.name for path in out.parent.iterdir()] == ["released"]
     manifest = read_manifest(out)
@@ -51,20 +51,18 @@ def test_a_released_run_is_a_run(tiny_data, trained, tmp_path):
     tarball = tmp_path / "out.tar.gz"
     predicted = run("predict.py", "--data", tiny_data, "--runs", out, "--tta", "none", "--out", tarball)
     assert predicted.returncode == 0, predicted.stderr
-    again = run("-m", "geopose.runs.verify", "--run", out, "--retrain")
+    again = run("-m", "geopose", "verify", "--run", out, "--retrain")
     assert_user_error(again, "mean of another run's checkpoints")
 
 
 def test_nothing_is_written_over_and_nothing_half_written(trained, tmp_path):
     (tmp_path / "taken").mkdir()
-    assert_user_error(
-        run("-m", "geopose.runs.release", "--run", trained, "--out", tmp_path / "taken"), "exists already"
-    )
+    assert_user_error(run("-m", "geopose", "release", "--run", trained, "--out", tmp_path / "taken"), "exists already")
     broken = tmp_path / "broken"
     broken.mkdir()
     manifest = json.dumps(read_manifest(trained) | {"checkpoints": [{"file": "lost.safetensors", "r2": 0.5}]})
     (broken / "manifest.json").write_text(manifest)
-    done = run("-m", "geopose.runs.release", "--run", broken, "--out", tmp_path / "new" / "run")
+    done = run("-m", "geopose", "release", "--run", broken, "--out", tmp_path / "new" / "run")
     assert_user_error(done, "lost.safetensors missing")
     assert not (tmp_path / "new").exists()
 
@@ -79,5 +77,5 @@ def test_the_repository_s_run_reads_cities_it_never_saw(tmp_path):
     command = ["predict.py", "--data", tmp_path / "data", "--runs", RELEASED, "--tta", "none", "--out", tarball]
     done = run(*command)
     assert done.returncode == 0, done.stderr
-    assert len(io.read_test_table(tmp_path / "data")) == 8
+    assert len(read_test_table(tmp_path / "data")) == 8
     assert evaluate(tmp_path / "data" / "truth", tarball).scores["final_r2"] > 0.5

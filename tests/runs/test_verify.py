@@ -17,7 +17,7 @@ def copied_run(job, tmp_path):
 
 def test_a_run_and_its_tarball_verify(job):
     words = ("--run", job / "runs" / "fold0", "--tarball", job / "submission.tar.gz", "--retrain")
-    shown = ok(run("-m", "geopose.runs.verify", *words))
+    shown = ok(run("-m", "geopose", "verify", *words))
     assert "DIFFERS" not in shown
     for what in ("bytes of", "data in", "folds in", "validation R2", "submission.tar.gz", "trained again"):
         assert what in shown
@@ -28,7 +28,7 @@ def test_what_differs_is_named_and_measured(job, copied_run, tmp_path):
     content = bytearray(checkpoint.read_bytes())
     content[-2] ^= 0x40  # an exponent bit of the last weight
     checkpoint.write_bytes(bytes(content))
-    result = run("-m", "geopose.runs.verify", "--run", copied_run)
+    result = run("-m", "geopose", "verify", "--run", copied_run)
     assert result.returncode == 1
     assert f"DIFFERS bytes of {checkpoint}" in result.stdout
 

@@ -9,8 +9,8 @@ import pytest
 import rasterio
 from helpers import assert_user_error, run, write_label, write_tif
 
-from geopose import io
 from geopose.cli import UserError
+from geopose.io.tables import find_labels
 from geopose.scoring import evaluate as evaluate_module
 from geopose.scoring.evaluate import evaluate
 from geopose.scoring.submission import SubmissionWriter, validate
@@ -221,7 +221,7 @@ def test_command(competition, pred, tmp_path):
     (pred / "ATL_aaaaaa_AGL.tif").unlink()
     (pred / "ATL_bbbbbb_AGL.tif").unlink()
     out = tmp_path / "new" / "score.json"
-    result = run("-m", "geopose.scoring.evaluate", "--truth", competition / "truth", "--pred", pred, "--json", out)
+    result = run("-m", "geopose", "evaluate", "--truth", competition / "truth", "--pred", pred, "--json", out)
     assert result.returncode == 0, result.stderr
     assert "warning: no complete prediction for ATL_aaaaaa, ATL_bbbbbb: ATL scores 0" in result.stderr
     for word in ("ARG", "ATL", "JAX", "OMA", "final", "honest", "bad pixels"):
@@ -230,13 +230,13 @@ def test_command(competition, pred, tmp_path):
     assert list(scores) == ["cities", "final_r2", "honest_r2", "bad_pixels"]
     assert {"agl_r2", "vflow_r2", "r2"} <= set(scores["cities"]["ARG"])
     assert scores["cities"]["ATL"]["angle_error_deg"] is None
-    assert io.find_labels(competition).id.size == 8
+    assert find_labels(competition).id.size == 8
 
 
 @pytest.mark.parametrize("missing", ["truth", "pred"])
 def test_command_faults(competition, pred, missing):
     shutil.rmtree(pred if missing == "pred" else competition / "truth")
-    result = run("-m", "geopose.scoring.evaluate", "--truth", competition / "truth", "--pred", pred)
+    result = run("-m", "geopose", "evaluate", "--truth", competition / "truth", "--pred", pred)
     assert_user_error(result, missing, ";")
 
 
@@ -244,4 +244,4 @@ def test_help_shows_an_example(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["evaluate", "--help"])
     with pytest.raises(SystemExit):
         evaluate_module.main()
-    assert "example: python -m geopose.scoring.evaluate" in " ".join(capsys.readouterr().out.split())
+    assert "example: python -m geopose evaluate" in " ".join(capsys.readouterr().out.split())

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from helpers import assert_user_error, run, write_tif
 
-from geopose import io
 from geopose.cli import UserError
+from geopose.io.poses import parse_vflow
+from geopose.io.rasters import decode_agl
+from geopose.io.tables import read_test_table
 from geopose.scoring import submission
 from geopose.scoring.submission import SubmissionWriter, read_predictions, validate
 
@@ -24,7 +26,7 @@ def heights(seed: int = 0) -> np.ndarray:
 
 def pack_sound(path, competition, order=1) -> None:
     with SubmissionWriter(path) as writer:
-        for number, tile_id in enumerate(list(io.read_test_table(competition).id)[::order]):
+        for number, tile_id in enumerate(list(read_test_table(competition).id)[::order]):
             writer.add(tile_id, heights(number), 0.9, 1.0)
 
 
@@ -58,12 +60,12 @@ def test_round_trip(competition, tmp_path):
     path = tmp_path / "new folder" / "submission.tar.gz"
     pack_sound(path, competition)
     assert validate(path, competition) == []
-    ids = io.read_test_table(competition).id.tolist()
+    ids = read_test_table(competition).id.tolist()
     with tarfile.open(path) as tar:
         assert tar.getnames() == [name for i in ids for name in (f"{i}_AGL.tif", f"{i}_VFLOW.json")]
         assert {(m.mtime, m.uid, m.gid, m.mode, m.uname) for m in tar.getmembers()} == {(0, 0, 0, 0o644, "")}
     content = dict(read_predictions(path))
-    decoded = io.decode_agl(content[f"{ids[3]}_AGL.tif"], "x")
+    decoded = decode_agl(content[f"{ids[3]}_AGL.tif"], "x")
     assert np.abs(decoded.agl_m - heights(3)).max() <= 0.0051
     pose = json.loads(content[f"{ids[3]}_VFLOW.json"])
     assert pose == {"scale": pytest.approx(0.009), "angle": 1.0}
@@ -81,8 +83,8 @@ def test_values_are_brought_into_range(tmp_path):
     with SubmissionWriter(tmp_path / "a.tar.gz") as writer:
         writer.add("ARG_a", np.full(SIZE, -2.0), -0.1, -0.5)
     content = dict(read_predictions(tmp_path / "a.tar.gz"))
-    assert io.decode_agl(content["ARG_a_AGL.tif"], "x").agl_m.max() == 0
-    pose = io.parse_vflow(content["ARG_a_VFLOW.json"], "x")
+    assert decode_agl(content["ARG_a_AGL.tif"], "x").agl_m.max() == 0
+    pose = parse_vflow(content["ARG_a_VFLOW.json"], "x")
     assert pose.scale_px_per_m == 0
     assert pose.angle_rad == pytest.approx(2 * np.pi - 0.5)
 
@@ -192,7 +194,7 @@ def test_duplicate_member(sound):
         (np.ones(SIZE, np.uint16), {"compress": None}, "compression none"),
         (np.full(SIZE, 65535, np.uint16), {}, "768 pixels are unknown"),
         (np.full(SIZE, 50001, np.uint16), {}, "above 500 m"),
-        (np.ones(SIZE, np.uint16), {"driver": "PNG", "compress": None}, "no image"),
+        (np.ones(SIZE, np.uint16), {"driver": "PNG", "compress": None}, "not an image"),
     ],
 )
 def test_height_faults(sound, tmp_path, values, profile, words):
@@ -209,7 +211,7 @@ def test_unreadable_heights(sound, content):
     whole = members["OMA_aaaaaa_AGL.tif"]
     members["OMA_aaaaaa_AGL.tif"] = whole[: len(whole) // 2] if content == "half" else content
     (fault,) = faults_of(members, competition)
-    assert "OMA_aaaaaa_AGL.tif: truncated or no image" in fault
+    assert "OMA_aaaaaa_AGL.tif: truncated or not an image" in fault
 
 
 @pytest.mark.parametrize(
@@ -295,22 +297,20 @@ def test_reader_takes_folders_and_tarballs(sound, tmp_path):
 def test_command(competition, tmp_path):
     path = tmp_path / "s.tar.gz"
     pack_sound(path, competition)
-    result = run("-m", "geopose.scoring.submission", path, "--data", competition)
+    result = run("-m", "geopose", "validate", path, "--data", competition)
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("ok")
     assert "8 tiles" in result.stdout
     pack(path, [("notes.txt", b"")])
-    result = run("-m", "geopose.scoring.submission", path, "--data", competition)
+    result = run("-m", "geopose", "validate", path, "--data", competition)
     assert result.returncode == 1
     assert len(result.stdout.strip().splitlines()) == 17
     assert "Traceback" not in result.stderr
-    assert_user_error(
-        run("-m", "geopose.scoring.submission", tmp_path / "no.tar.gz", "--data", competition), "no.tar.gz"
-    )
+    assert_user_error(run("-m", "geopose", "validate", tmp_path / "no.tar.gz", "--data", competition), "no.tar.gz")
 
 
 def test_help_shows_an_example(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["submission", "--help"])
     with pytest.raises(SystemExit):
         submission.main()
-    assert "example: python -m geopose.scoring.submission" in " ".join(capsys.readouterr().out.split())
+    assert "example: python -m geopose validate" in " ".join(capsys.readouterr().out.split())

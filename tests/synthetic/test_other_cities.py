@@ -9,8 +9,11 @@ import pytest
 from helpers import REPO, make_folds, ok, predict, run, train
 from sklearn.metrics import roc_auc_score
 
-from geopose import geometry, io
+from geopose import geometry
 from geopose.geometry import Pose
+from geopose.io.names import agl_name
+from geopose.io.rasters import read_agl
+from geopose.io.tables import read_test_table
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +50,7 @@ def test_the_default_recipe_takes_its_folder(folder, tmp_path):
     make_folds(folder, tmp_path / "folds.csv")
     ok(train(folder, tmp_path / "folds.csv", tmp_path / "fold0"))
     ok(predict(folder, tmp_path / "fold0", out, "--tta", "none"))
-    assert "final" in ok(run("-m", "geopose.scoring.evaluate", "--truth", folder / "truth", "--pred", out))
+    assert "final" in ok(run("-m", "geopose", "evaluate", "--truth", folder / "truth", "--pred", out))
 
 
 def test_the_released_run_finds_its_buildings(folder, tmp_path):
@@ -57,9 +60,9 @@ def test_the_released_run_finds_its_buildings(folder, tmp_path):
     heights_m, stands = [], []
     with tarfile.open(out) as tar:
         tar.extractall(tmp_path, filter="data")
-    for tile_id in io.read_test_table(folder).id:
-        truth_m = io.read_agl(folder / "truth" / io.agl_name(tile_id))
+    for tile_id in read_test_table(folder).id:
+        truth_m = read_agl(folder / "truth" / agl_name(tile_id))
         known = np.isfinite(truth_m)
-        heights_m.append(io.read_agl(tmp_path / io.agl_name(tile_id))[known])
+        heights_m.append(read_agl(tmp_path / agl_name(tile_id))[known])
         stands.append(truth_m[known] > 2)
     assert roc_auc_score(np.concatenate(stands), np.concatenate(heights_m)) > 0.8

@@ -11,11 +11,16 @@ import pandas as pd
 import pytest
 from helpers import half_written
 
-from geopose import geometry, io
+from geopose import geometry
 from geopose.cli import UserError, run_command
 from geopose.geometry import Pose
 from geopose.inference.rectify import rectify
-from geopose.synthetic import __main__ as command
+from geopose.io.files import write_bytes
+from geopose.io.names import agl_name, vflow_name
+from geopose.io.poses import read_vflow
+from geopose.io.rasters import read_agl, read_rgb
+from geopose.io.tables import check_labels, read_places, read_test_table, read_train_table
+from geopose.synthetic import command
 from geopose.synthetic.appearance import TEXTURE_TABLE, Season, noise_fields
 from geopose.synthetic.cities import CITIES, deal
 from geopose.synthetic.dataset import Options, is_finished, make_dataset, plan_places, plan_views, tiles_per_city
@@ -393,15 +398,15 @@ def contents(root: Path) -> dict[str, bytes]:
 
 
 def test_folder_reads_as_a_competition_folder(dataset):
-    train, test = io.read_train_table(dataset), io.read_test_table(dataset)
-    io.check_labels(train)
+    train, test = read_train_table(dataset), read_test_table(dataset)
+    check_labels(train)
     assert (len(train), len(test)) == (8, 4)
     assert set(train.city) == set(test.city) == set(CITIES)
     gsd_m = pd.concat([train.gsd_m, test.gsd_m])
     assert gsd_m.between(0.31, 0.59).all()
     heights = []
     for row in train.itertuples():
-        rgb, agl_m, vflow = io.read_rgb(row.rgb), io.read_agl(row.agl), io.read_vflow(row.vflow, row.agl)
+        rgb, agl_m, vflow = read_rgb(row.rgb), read_agl(row.agl), read_vflow(row.vflow, row.agl)
         assert rgb.shape == (96, 96, 3) and agl_m.shape == (96, 96)
         assert 4.0 <= np.degrees(geometry.off_nadir_rad(vflow.scale_px_per_m, row.gsd_m)) <= 36.01
         assert 0.0 <= vflow.angle_rad < geometry.TWO_PI
@@ -410,13 +415,13 @@ def test_folder_reads_as_a_competition_folder(dataset):
 
 
 def test_places_do_not_cross_the_halves_and_truth_is_there(dataset):
-    places = io.read_places(dataset)
-    train, test = io.read_train_table(dataset), io.read_test_table(dataset)
+    places = read_places(dataset)
+    train, test = read_train_table(dataset), read_test_table(dataset)
     assert set(places.index) == set(train.id) | set(test.id)
     assert not set(places[train.id]) & set(places[test.id])
     for tile_id in test.id:
-        assert (dataset / "truth" / io.agl_name(tile_id)).exists()
-        io.read_vflow(dataset / "truth" / io.vflow_name(tile_id), dataset / "truth" / io.agl_name(tile_id))
+        assert (dataset / "truth" / agl_name(tile_id)).exists()
+        read_vflow(dataset / "truth" / vflow_name(tile_id), dataset / "truth" / agl_name(tile_id))
 
 
 def test_training_labels_have_faults_and_truth_has_none(dataset):
@@ -424,8 +429,8 @@ def test_training_labels_have_faults_and_truth_has_none(dataset):
         filled = np.nan_to_num(agl_m)
         return int((np.abs(filled - cv2.medianBlur(filled, 3)) > 6.0).sum())
 
-    train = [io.read_agl(path) for path in io.read_train_table(dataset).agl]
-    truth = [io.read_agl(path) for path in sorted((dataset / "truth").glob("*_AGL.tif"))]
+    train = [read_agl(path) for path in read_train_table(dataset).agl]
+    truth = [read_agl(path) for path in sorted((dataset / "truth").glob("*_AGL.tif"))]
     assert sum(np.isnan(agl_m).sum() for agl_m in train) > 50
     assert sum(map(speckles, train)) / len(train) > sum(map(speckles, truth)) / len(truth)
     dry = [agl_m for agl_m in truth if not np.isnan(agl_m).any()]
@@ -442,7 +447,7 @@ def test_same_seed_same_bytes_for_any_number_of_workers(dataset, tmp_path):
 def test_interrupted_run_goes_on(dataset, tmp_path):
     root = tmp_path / "again"
     for name, content in contents(dataset).items():
-        io.write_bytes(root / name, content)
+        write_bytes(root / name, content)
     (root / "metadata.csv").unlink()
     assert not is_finished(root, SMALL)
     lost = next((root / "train").glob("*_RGB.tif"))
@@ -464,14 +469,14 @@ def test_other_arguments_and_foreign_folders_are_refused(dataset, tmp_path):
 def test_jpeg2000_folder(tmp_path):
     options = Options(train=2, test=1, size=64, seed=1, rgb_format="j2k")
     make_dataset(tmp_path, options, workers=1)
-    train = io.read_train_table(tmp_path)
+    train = read_train_table(tmp_path)
     assert all(path.endswith("_RGB.j2k") for path in train.rgb)
-    assert io.read_rgb(train.rgb[0]).shape == (64, 64, 3)
+    assert read_rgb(train.rgb[0]).shape == (64, 64, 3)
 
 
 def test_command_makes_then_skips_and_reports_mistakes(dataset, tmp_path, monkeypatch, capsys):
     def run(*args):
-        monkeypatch.setattr(sys, "argv", ["geopose.synthetic", *map(str, args)])
+        monkeypatch.setattr(sys, "argv", ["synthesize", *map(str, args)])
         with pytest.raises(SystemExit) as status:
             run_command(command.main)
         return status.value.code, capsys.readouterr()

@@ -8,11 +8,12 @@ import pytest
 import torch
 from helpers import CONFIG, REPO, TINY, ok, run, train, write_competition
 
-from geopose import io
 from geopose.config import BlendConfig
 from geopose.data.dataset import split_fold
 from geopose.inference.calibration import Calibration
 from geopose.inference.ensemble import Ensemble, score_predictions
+from geopose.io.names import city_of
+from geopose.io.tables import read_train_table
 from geopose.runs.folder import checkpoint_paths, read_manifest, run_config
 
 LAUNCH = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
@@ -22,8 +23,8 @@ LAUNCH = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 def shards(tmp_path_factory):
     root = tmp_path_factory.mktemp("ranks")
     write_competition(root / "data", per_city=3, size=(64, 80), cities=("ARG", "ATL", "JAX"))
-    ids = io.read_train_table(root / "data").id
-    rows = [f"{i},{io.city_of(i)},{int(number < 5)}" for number, i in enumerate(ids)]
+    ids = read_train_table(root / "data").id
+    rows = [f"{i},{city_of(i)},{int(number < 5)}" for number, i in enumerate(ids)]
     (root / "folds.csv").write_text("\n".join(["id,city,fold", *rows]) + "\n")
     ok(train(root / "data", root / "folds.csv", root / "one"))
     return root

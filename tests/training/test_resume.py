@@ -14,8 +14,9 @@ import pytest
 import torch
 from helpers import REPO, assert_user_error, config_of, half_written, run
 
-from geopose import io
 from geopose.cli import UserError
+from geopose.io.names import agl_name, vflow_name
+from geopose.io.tables import read_test_table
 from geopose.models import checkpoints
 from geopose.runs.folder import checkpoint_paths, read_manifest, write_manifest
 from geopose.training import runner as engine
@@ -172,11 +173,11 @@ def test_prediction_goes_on_where_it_stopped(tiny_data, tmp_path, whole):
     parts.mkdir()
     shutil.move(recipe, parts / "recipe.json")
     subprocess.run(["tar", "-xzf", out, "-C", parts], check=True)
-    ids = io.read_test_table(tiny_data).id.tolist()
-    (parts / io.vflow_name(ids[0])).unlink()  # heights without their pose: a tile that was being written
+    ids = read_test_table(tiny_data).id.tolist()
+    (parts / vflow_name(ids[0])).unlink()  # heights without their pose: a tile that was being written
     for tile_id in ids[3:]:
-        (parts / io.agl_name(tile_id)).unlink()
-        (parts / io.vflow_name(tile_id)).unlink()
+        (parts / agl_name(tile_id)).unlink()
+        (parts / vflow_name(tile_id)).unlink()
     out.unlink()
     second = run(*command, "--out", out)
     assert "2 of 8 tiles are predicted already" in second.stdout
@@ -192,7 +193,7 @@ def test_predictions_of_other_images_are_not_taken_for_these(tiny_data, tmp_path
     command = ["predict.py", "--data", data, "--runs", whole, "--tta", "none", "--device", "cpu", "--out", out]
     assert "valid" in run(*command).stdout
     assert "up to date" in run(*command).stdout
-    first, second = io.read_test_table(data).rgb[:2]
+    first, second = read_test_table(data).rgb[:2]
     shutil.copy(second, first)
     before = out.read_bytes()
     assert "valid" in run(*command).stdout

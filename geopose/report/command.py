@@ -1,4 +1,4 @@
-"""One self-contained HTML page about a submission: `python -m geopose.report --data DIR --pred FILE --out report.html`.
+"""One self-contained HTML page about a submission: `python -m geopose report --data DIR --pred FILE --out report.html`.
 
 Scores, training curves, errors by height, the best and the worst tiles with their lean removed, one tile to turn in
 three dimensions. DATA must have the truth of its test half. The page needs no network and no other file.
@@ -8,8 +8,8 @@ import json
 import time
 from pathlib import Path
 
-from geopose import io
-from geopose.cli import Parser, UserError, run_command
+from geopose.cli import Parser, UserError
+from geopose.io.files import write_bytes
 from geopose.report import charts
 from geopose.report.tiles import compare_tiles, describe_tile, surface_of
 from geopose.runs.folder import finished_runs
@@ -20,7 +20,7 @@ SHOWN = 3  # best, and as many worst
 
 
 def main() -> int:
-    parser = Parser(__doc__.split("\n")[0], "python -m geopose.report --data data/synthetic --pred submission.tar.gz")
+    parser = Parser(__doc__.split("\n")[0], "python -m geopose report --data data/synthetic --pred submission.tar.gz")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="competition folder with truth/")
     parser.add_argument(
         "--pred", type=Path, default=Path("submission.tar.gz"), metavar="FILE", help="tarball or folder"
@@ -31,7 +31,7 @@ def main() -> int:
     if not (args.data / "truth").is_dir():
         raise UserError(f"{args.data} has no truth/ folder to compare with; a report needs it")
     runs = [Path(run) for run in args.runs] or finished_runs("runs", args.data)
-    io.write_bytes(args.out, build_page(args.data, args.pred, runs).encode())
+    write_bytes(args.out, build_page(args.data, args.pred, runs).encode())
     print(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB")
     return 0
 
@@ -84,7 +84,3 @@ def score_table(scores: dict) -> str:
     final = f"<td>{scores['final_r2']:.4f}</td><td>{scores['honest_r2']:.4f}</td>"
     rows.append(f'<tr class="total"><td>final</td><td></td><td></td><td></td>{final}<td></td><td></td><td></td></tr>')
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-
-
-if __name__ == "__main__":
-    run_command(main)

@@ -9,8 +9,21 @@ import pytest
 from helpers import run, write_competition, write_tables, write_tif
 from rasterio.windows import Window
 
-from geopose import io
 from geopose.cli import UserError, one_line
+from geopose.io.files import write_bytes, writing
+from geopose.io.names import label_of, rgb_name
+from geopose.io.poses import encode_vflow, parse_vflow, read_vflow
+from geopose.io.rasters import (
+    agl_to_cm,
+    decode_agl,
+    encode_agl,
+    encode_rgb,
+    image_size,
+    read_agl,
+    read_rgb,
+    read_rgb_thumbnail,
+)
+from geopose.io.tables import check_labels, find_labels, read_folds, read_test_table, read_train_table, write_csv
 
 
 def fault(function, *arguments) -> str:
@@ -32,39 +45,39 @@ def test_centimetre_and_metre_labels_agree(tmp_path):
     (tmp_path / "a.json").write_text('{"scale": 0.0125, "angle": 1.5}')
     (tmp_path / "b.json").write_text('{"scale": 1.25, "angle": 1.5}')
     for name in "ab":
-        read = io.read_agl(tmp_path / f"{name}_AGL.tif")
+        read = read_agl(tmp_path / f"{name}_AGL.tif")
         assert read.dtype == np.float32
         assert np.allclose(read, agl_m, equal_nan=True)
-        label = io.read_vflow(tmp_path / f"{name}.json", tmp_path / f"{name}_AGL.tif")
+        label = read_vflow(tmp_path / f"{name}.json", tmp_path / f"{name}_AGL.tif")
         assert label.scale_px_per_m == pytest.approx(1.25)
         assert label.angle_rad == 1.5
 
 
 def test_mixed_units_are_refused(competition):
-    table = io.read_train_table(competition)
-    io.check_labels(table)
+    table = read_train_table(competition)
+    check_labels(table)
     write_tif(competition / "train" / "JAX_aaaaaa_AGL.tif", np.ones((24, 32), np.float32))
-    text = fault(io.check_labels, table)
+    text = fault(check_labels, table)
     assert "JAX_aaaaaa_AGL.tif" in text
     assert "one unit" in text
 
 
 def test_other_height_dtypes_are_refused(tmp_path):
     write_tif(tmp_path / "a_AGL.tif", np.ones((4, 4), np.int32))
-    assert "int32" in fault(io.read_agl, tmp_path / "a_AGL.tif")
+    assert "int32" in fault(read_agl, tmp_path / "a_AGL.tif")
     write_tif(tmp_path / "b_AGL.tif", np.ones((2, 4, 4), np.uint16))
-    assert "2 bands" in fault(io.read_agl, tmp_path / "b_AGL.tif")
+    assert "2 bands" in fault(read_agl, tmp_path / "b_AGL.tif")
 
 
 def test_half_centimetre_round_trip(tmp_path):
     agl_m = np.random.default_rng(0).uniform(0, 655.34, (64, 64)).astype(np.float32)
     agl_m[0, :5] = np.nan
     path = tmp_path / "a_AGL.tif"
-    io.write_bytes(path, io.encode_agl(agl_m))
-    read = io.read_agl(path)
+    write_bytes(path, encode_agl(agl_m))
+    read = read_agl(path)
     assert np.array_equal(np.isnan(read), np.isnan(agl_m))
     assert np.nanmax(np.abs(read - agl_m)) <= 0.005 + 1e-4
-    label = io.parse_vflow(io.encode_vflow(1.2345678, 2.5), "a.json")
+    label = parse_vflow(encode_vflow(1.2345678, 2.5), "a.json")
     assert label.scale_px_per_m == pytest.approx(1.2345678, rel=1e-12)
     assert label.angle_rad == 2.5
 
@@ -72,22 +85,22 @@ def test_half_centimetre_round_trip(tmp_path):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_limits_of_the_format(dtype):
     agl_m = np.array([[-3.0, 0.0, 0.004, 655.33, 655.34, np.nan]], dtype)
-    assert io.agl_to_cm(agl_m).tolist() == [[0, 0, 0, 65533, 65534, 65535]]
+    assert agl_to_cm(agl_m).tolist() == [[0, 0, 0, 65533, 65534, 65535]]
     for too_high in (655.35, 655.36, 1e6, np.inf):
         with pytest.raises(ValueError, match="at most"):
-            io.encode_agl(np.array([[too_high]], dtype))
-    assert io.agl_to_cm(np.full((2, 2), np.nan)).tolist() == [[65535] * 2] * 2
+            encode_agl(np.array([[too_high]], dtype))
+    assert agl_to_cm(np.full((2, 2), np.nan)).tolist() == [[65535] * 2] * 2
 
 
 def test_decode_agl_from_bytes():
     agl_m = np.array([[1.0, np.nan], [2.5, 0.0]], np.float32)
-    file = io.decode_agl(io.encode_agl(agl_m), "x_AGL.tif", (2, 2))
+    file = decode_agl(encode_agl(agl_m), "x_AGL.tif", (2, 2))
     assert np.array_equal(file.agl_m, agl_m, equal_nan=True)
     assert (file.centimetres, file.compression) == (True, "deflate")
-    assert "x_AGL.tif: 2x2" in fault(io.decode_agl, io.encode_agl(agl_m), "x_AGL.tif", (4, 4))
-    for broken in (b"", b"no image", io.encode_agl(np.random.default_rng(0).random((99, 99)))[:3000]):
-        text = fault(io.decode_agl, broken, "x_AGL.tif")
-        assert text.startswith("x_AGL.tif: truncated or no image")
+    assert "x_AGL.tif: 2x2" in fault(decode_agl, encode_agl(agl_m), "x_AGL.tif", (4, 4))
+    for broken in (b"", b"no image", encode_agl(np.random.default_rng(0).random((99, 99)))[:3000]):
+        text = fault(decode_agl, broken, "x_AGL.tif")
+        assert text.startswith("x_AGL.tif: truncated or not an image")
         assert "vsimem" not in text
 
 
@@ -97,70 +110,70 @@ def test_decode_agl_from_bytes():
 @pytest.mark.parametrize("suffix", ["tif", "j2k"])
 def test_image_formats_and_windows(tmp_path, suffix):
     rgb = np.random.default_rng(0).integers(0, 255, (96, 128, 3), dtype=np.uint8)
-    path = tmp_path / io.rgb_name("JAX_a", suffix)
-    io.write_bytes(path, io.encode_rgb(rgb, suffix))
-    assert io.image_size(path) == (96, 128)
-    assert np.array_equal(io.read_rgb(path), rgb)
-    window = io.read_rgb(path, Window(col_off=30, row_off=20, width=50, height=40))
+    path = tmp_path / rgb_name("JAX_a", suffix)
+    write_bytes(path, encode_rgb(rgb, suffix))
+    assert image_size(path) == (96, 128)
+    assert np.array_equal(read_rgb(path), rgb)
+    window = read_rgb(path, Window(col_off=30, row_off=20, width=50, height=40))
     assert np.array_equal(window, rgb[20:60, 30:80])
-    thumbnail = io.read_rgb_thumbnail(path, 32)
+    thumbnail = read_rgb_thumbnail(path, 32)
     assert thumbnail.shape == (32, 32, 3)
     assert abs(thumbnail.mean() - rgb.mean()) < 3
 
 
 def test_agl_window(competition):
     path = competition / "train" / "ARG_aaaaaa_AGL.tif"
-    window = io.read_agl(path, Window(col_off=5, row_off=1, width=10, height=8))
-    assert np.array_equal(window, io.read_agl(path)[1:9, 5:15], equal_nan=True)
+    window = read_agl(path, Window(col_off=5, row_off=1, width=10, height=8))
+    assert np.array_equal(window, read_agl(path)[1:9, 5:15], equal_nan=True)
 
 
 @pytest.mark.parametrize("suffix", ["tif", "j2k"])
 def test_truncated_image(tmp_path, suffix):
     rgb = np.random.default_rng(0).integers(0, 255, (256, 256, 3), dtype=np.uint8)
-    content = io.encode_rgb(rgb, suffix)
+    content = encode_rgb(rgb, suffix)
     path = tmp_path / f"JAX_a_RGB.{suffix}"
     for length in (0, 20, len(content) // 2):
         path.write_bytes(content[:length])
-        text = fault(io.read_rgb, path)
+        text = fault(read_rgb, path)
         assert path.name in text
         assert "again" in text
 
 
 def test_image_of_other_bands_is_refused(tmp_path):
     write_tif(tmp_path / "a_RGB.tif", np.zeros((4, 8, 8), np.uint8))
-    assert "4 bands" in fault(io.read_rgb, tmp_path / "a_RGB.tif")
+    assert "4 bands" in fault(read_rgb, tmp_path / "a_RGB.tif")
 
 
 # --- faults of a folder -----------------------------------------------------------------------------------------
 
 
 def test_missing_folder_empty_folder_missing_table(tmp_path, competition):
-    assert "no such folder" in fault(io.read_train_table, tmp_path / "nowhere")
+    assert "no such folder" in fault(read_train_table, tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    assert "empty" in fault(io.read_train_table, tmp_path / "empty")
-    assert "make data" in fault(io.read_test_table, tmp_path / "empty")
+    assert "empty" in fault(read_train_table, tmp_path / "empty")
+    assert "make data" in fault(read_test_table, tmp_path / "empty")
     (competition / "metadata.csv").unlink()
-    assert "metadata.csv missing" in fault(io.read_train_table, competition)
+    assert "metadata.csv missing" in fault(read_train_table, competition)
 
 
 @pytest.mark.parametrize("name", ["JAX_aaaaaa_RGB.tif", "JAX_aaaaaa_AGL.tif", "JAX_aaaaaa_VFLOW.json"])
 def test_missing_label_file(competition, name):
     (competition / "train" / name).unlink()
-    text = fault(io.check_labels, io.read_train_table(competition))
+    text = fault(check_labels, read_train_table(competition))
     assert f"{name} missing" in text
     assert ";" in text
 
 
 def test_size_of_image_and_heights_must_agree(competition):
     write_tif(competition / "train" / "OMA_bbbbbb_AGL.tif", np.ones((12, 32), np.uint16))
-    text = fault(io.check_labels, io.read_train_table(competition))
+    text = fault(check_labels, read_train_table(competition))
     assert "OMA_bbbbbb_AGL.tif: 12x32, but its RGB is 24x32" in text
 
 
 def test_truncated_heights(competition):
     path = competition / "train" / "ARG_aaaaaa_AGL.tif"
     path.write_bytes(path.read_bytes()[:700])
-    assert "ARG_aaaaaa_AGL.tif: truncated" in fault(io.read_agl, path)
+    assert "ARG_aaaaaa_AGL.tif: truncated" in fault(read_agl, path)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +197,7 @@ def test_truncated_heights(competition):
 def test_pose_faults(competition, text, words):
     path = competition / "train" / "ARG_aaaaaa_VFLOW.json"
     path.write_text(text)
-    message = fault(io.read_vflow, path, competition / "train" / "ARG_aaaaaa_AGL.tif")
+    message = fault(read_vflow, path, competition / "train" / "ARG_aaaaaa_AGL.tif")
     assert words in message
     assert "ARG_aaaaaa_VFLOW.json" in message
 
@@ -192,14 +205,14 @@ def test_pose_faults(competition, text, words):
 def test_pose_that_is_no_text_or_no_file(competition):
     path = competition / "train" / "ARG_aaaaaa_VFLOW.json"
     path.write_bytes(b"\xff\xfe\x00\x81")
-    assert "ARG_aaaaaa_VFLOW.json" in fault(io.read_vflow, path, path.with_name("ARG_aaaaaa_AGL.tif"))
-    assert "ARG_aaaaaa_VFLOW.json" in fault(io.parse_vflow, b"\xff\xfe\x00\x81", "ARG_aaaaaa_VFLOW.json")
+    assert "ARG_aaaaaa_VFLOW.json" in fault(read_vflow, path, path.with_name("ARG_aaaaaa_AGL.tif"))
+    assert "ARG_aaaaaa_VFLOW.json" in fault(parse_vflow, b"\xff\xfe\x00\x81", "ARG_aaaaaa_VFLOW.json")
     path.unlink()
-    assert "missing" in fault(io.read_vflow, path, path.with_name("ARG_aaaaaa_AGL.tif"))
+    assert "missing" in fault(read_vflow, path, path.with_name("ARG_aaaaaa_AGL.tif"))
 
 
 def test_scores_may_read_nan_poses():
-    pose = io.parse_vflow('{"scale": NaN, "angle": 1.0}', "x", finite=False)
+    pose = parse_vflow('{"scale": NaN, "angle": 1.0}', "x", finite=False)
     assert np.isnan(pose.scale_px_per_m)
 
 
@@ -210,7 +223,7 @@ def test_scores_may_read_nan_poses():
 def test_ids_with_and_without_city(tmp_path, bare):
     ids = ["ARG_YjKCSw", "JAX_bEijqv", "PAR_nANull", "NYC_1234567"]
     write_tables(tmp_path, ids, bare)
-    train, test = io.read_train_table(tmp_path), io.read_test_table(tmp_path)
+    train, test = read_train_table(tmp_path), read_test_table(tmp_path)
     assert list(train.columns) == ["id", "city", "gsd_m", "rgb", "agl", "vflow"]
     assert train.id.tolist() == test.id.tolist() == ids
     assert train.city.tolist() == ["ARG", "JAX", "PAR", "NYC"]
@@ -222,7 +235,7 @@ def test_ids_with_and_without_city(tmp_path, bare):
 def test_id_in_one_table_only(tmp_path):
     write_tables(tmp_path, ["ARG_aaaaaa", "JAX_bbbbbb"])
     (tmp_path / "metadata.csv").write_text("id,city,gsd\nARG_aaaaaa,ARG,0.35\n")
-    text = fault(io.read_train_table, tmp_path)
+    text = fault(read_train_table, tmp_path)
     assert "JAX_bbbbbb" in text
     assert "metadata.csv" in text
 
@@ -245,36 +258,36 @@ def test_id_in_one_table_only(tmp_path):
 def test_table_faults(tmp_path, name, text, words):
     write_tables(tmp_path, ["ARG_a"])
     (tmp_path / name).write_text(text)
-    message = fault(io.read_train_table, tmp_path)
+    message = fault(read_train_table, tmp_path)
     assert words in message
     assert name in message
 
 
 def test_read_folds(tmp_path):
     write_tables(tmp_path, ["ARG_a", "JAX_b"])
-    table, path = io.read_train_table(tmp_path), tmp_path / "folds.csv"
-    assert "make folds" in fault(io.read_folds, path, table)
+    table, path = read_train_table(tmp_path), tmp_path / "folds.csv"
+    assert "make folds" in fault(read_folds, path, table)
     for ids in (("ARG_a", "JAX_b"), ("a", "b")):
         path.write_text(f"id,city,fold\n{ids[0]},ARG,0\n{ids[1]},JAX,1\n")
-        assert io.read_folds(path, table)[table.id].tolist() == [0, 1]
+        assert read_folds(path, table)[table.id].tolist() == [0, 1]
     path.write_text("id,city,fold\nARG_a,ARG,0\n")
-    assert "JAX_b" in fault(io.read_folds, path, table)
+    assert "JAX_b" in fault(read_folds, path, table)
     path.write_text("id,city,fold\nARG_a,ARG,0\nJAX_b,JAX,1\nJAX_c,JAX,1\n")
-    assert "JAX_c" in fault(io.read_folds, path, table)
+    assert "JAX_c" in fault(read_folds, path, table)
     path.write_text("id,city,fold\nARG_a,ARG,0\nJAX_b,JAX,half\n")
-    assert "whole numbers" in fault(io.read_folds, path, table)
+    assert "whole numbers" in fault(read_folds, path, table)
 
 
 def test_labels_of_a_folder(competition, tmp_path):
-    ids = io.find_labels(competition / "train").id.tolist()
-    assert io.find_labels(competition).id.tolist() == ids  # its truth/
-    assert ids == io.read_train_table(competition).id.tolist()
+    ids = find_labels(competition / "train").id.tolist()
+    assert find_labels(competition).id.tolist() == ids  # its truth/
+    assert ids == read_train_table(competition).id.tolist()
     (tmp_path / "empty").mkdir()
-    assert "_AGL.tif" in fault(io.find_labels, tmp_path / "empty")
-    assert "no such folder" in fault(io.find_labels, tmp_path / "nowhere")
-    assert io.label_of("JAX_a_AGL.tif") == ("JAX_a", "agl")
-    assert io.label_of("JAX_a_VFLOW.json") == ("JAX_a", "vflow")
-    assert io.label_of("_AGL.tif") is io.label_of("JAX_a_RGB.tif") is None
+    assert "_AGL.tif" in fault(find_labels, tmp_path / "empty")
+    assert "no such folder" in fault(find_labels, tmp_path / "nowhere")
+    assert label_of("JAX_a_AGL.tif") == ("JAX_a", "agl")
+    assert label_of("JAX_a_VFLOW.json") == ("JAX_a", "vflow")
+    assert label_of("_AGL.tif") is label_of("JAX_a_RGB.tif") is None
 
 
 # --- writing ----------------------------------------------------------------------------------------------------
@@ -282,12 +295,12 @@ def test_labels_of_a_folder(competition, tmp_path):
 
 def test_writing_leaves_all_or_nothing(tmp_path):
     path = tmp_path / "sub" / "a.txt"
-    io.write_bytes(path, b"old")
-    with pytest.raises(KeyboardInterrupt), io.writing(path) as temporary:
+    write_bytes(path, b"old")
+    with pytest.raises(KeyboardInterrupt), writing(path) as temporary:
         temporary.write_bytes(b"half")
         raise KeyboardInterrupt
     assert path.read_bytes() == b"old"
-    io.write_csv(pd.DataFrame({"id": ["a"]}), path)
+    write_csv(pd.DataFrame({"id": ["a"]}), path)
     assert path.read_text() == "id\na\n"
     assert list(path.parent.iterdir()) == [path]
 
@@ -298,7 +311,7 @@ def test_writing_leaves_all_or_nothing(tmp_path):
 def test_a_fault_ends_a_command_in_one_line(competition, tmp_path):
     shutil.copytree(competition / "truth", tmp_path / "pred")
     (tmp_path / "pred" / "ARG_aaaaaa_VFLOW.json").write_text(json.dumps({"angle": 1}))
-    result = run("-m", "geopose.scoring.evaluate", "--truth", competition / "truth", "--pred", tmp_path / "pred")
+    result = run("-m", "geopose", "evaluate", "--truth", competition / "truth", "--pred", tmp_path / "pred")
     assert result.returncode == 2
     assert len(result.stderr.strip().splitlines()) == 1
     assert "ARG_aaaaaa_VFLOW.json: scale is missing" in result.stderr
@@ -307,4 +320,4 @@ def test_a_fault_ends_a_command_in_one_line(competition, tmp_path):
 def test_fixture_writes_what_it_says(tmp_path):
     ids = write_competition(tmp_path / "c", per_city=1, cities=("PAR",))
     assert ids == ["PAR_aaaaaa"]
-    assert np.isnan(io.read_agl(tmp_path / "c" / "truth" / "PAR_aaaaaa_AGL.tif")).sum() == 64
+    assert np.isnan(read_agl(tmp_path / "c" / "truth" / "PAR_aaaaaa_AGL.tif")).sum() == 64

@@ -1,4 +1,4 @@
-"""Speed, each item our way beside the common way in one run: `python -m geopose.bench.run`, or `make bench`.
+"""Speed, each item our way beside the common way in one run: `python -m geopose bench`, or `make bench`.
 
 Makes its own data in a temporary folder (a few 2048 px .j2k tiles, twenty of 512 px, a run of two steps), measures
 medians in turn, and writes bench.json and bench.md. Run it on an idle machine.
@@ -28,8 +28,7 @@ from numba import set_num_threads
 from rasterio.windows import Window
 from torch.utils.data import DataLoader
 
-from geopose import io
-from geopose.cli import Parser, UserError, progress, run_command
+from geopose.cli import Parser, UserError, progress
 from geopose.config import AugmentConfig, BlendConfig, ModelConfig, load_config
 from geopose.data.dataset import CropDataset, TileDataset, create_train_loader, split_fold
 from geopose.data.store import prefer_prepared, prepare
@@ -43,6 +42,11 @@ from geopose.inference.prefetch import write_behind
 from geopose.inference.rectify import rectify
 from geopose.inference.scene import CACHE_MB, SceneOptions, predict_scene, rectify_scene
 from geopose.inference.tta import VIEWS, Blend, predict_view
+from geopose.io.files import write_bytes
+from geopose.io.names import agl_name, city_of, vflow_name
+from geopose.io.poses import read_vflow
+from geopose.io.rasters import read_agl, read_rgb
+from geopose.io.tables import find_labels, read_test_table, read_train_table
 from geopose.models import model as model_module
 from geopose.models.model import create_model
 from geopose.scoring.evaluate import evaluate
@@ -78,7 +82,7 @@ class Workplace:
 
 
 def main() -> int:
-    parser = Parser(__doc__.split("\n")[0], "python -m geopose.bench.run --only store rectify")
+    parser = Parser(__doc__.split("\n")[0], "python -m geopose bench --only store rectify")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), metavar="DIR", help="bench.json and bench.md")
     parser.add_argument("--only", nargs="+", default=list(ITEMS), metavar="ITEM", help=f"of {', '.join(ITEMS)}")
     parser.add_argument("--run", type=Path, metavar="RUN", help="trained run for the seams; default: one of two steps")
@@ -97,8 +101,8 @@ def main() -> int:
             rows += ITEMS[name](place)
     table = format_table(rows)
     result = {"machine": describe_machine(), "rows": [asdict(row) for row in rows]}
-    io.write_bytes(args.out / "bench.json", (json.dumps(result, indent=2) + "\n").encode())
-    io.write_bytes(args.out / "bench.md", table.encode())
+    write_bytes(args.out / "bench.json", (json.dumps(result, indent=2) + "\n").encode())
+    write_bytes(args.out / "bench.md", table.encode())
     print(table)
     return 0
 
@@ -125,11 +129,11 @@ def train_settings(root: Path) -> list[str]:
 
 def bench_store(place: Workplace) -> list[Row]:
     """Random crops of image and heights out of large tiles."""
-    sources = io.read_train_table(place.large)
+    sources = read_train_table(place.large)
     copies = prefer_prepared(sources, place.large)
     row, copy = next(sources.itertuples()), next(copies.itertuples())
     png = place.large / "tile.png"
-    cv2.imwrite(str(png), io.read_rgb(row.rgb)[..., ::-1])
+    cv2.imwrite(str(png), read_rgb(row.rgb)[..., ::-1])
     rng = np.random.default_rng(0)
 
     def window() -> Window:
@@ -138,15 +142,15 @@ def bench_store(place: Workplace) -> list[Row]:
 
     def from_copies() -> None:
         where = window()
-        io.read_rgb(copy.rgb, where), io.read_agl(copy.agl, where)
+        read_rgb(copy.rgb, where), read_agl(copy.agl, where)
 
     def from_png() -> None:
         column, line = rng.integers(LARGE_PX - CROP_PX, size=2)
         inside = np.s_[line : line + CROP_PX, column : column + CROP_PX]
-        np.ascontiguousarray(cv2.imread(str(png))[inside]), io.read_agl(row.agl)[inside]
+        np.ascontiguousarray(cv2.imread(str(png))[inside]), read_agl(row.agl)[inside]
 
     def from_j2k() -> None:
-        io.read_rgb(row.rgb), io.read_agl(row.agl)
+        read_rgb(row.rgb), read_agl(row.agl)
 
     ours, common = in_turn(from_copies, from_png, repeats=30)
     (j2k,) = in_turn(from_j2k, repeats=3)
@@ -161,7 +165,7 @@ def bench_store(place: Workplace) -> list[Row]:
 def bench_loader(place: Workplace) -> list[Row]:
     """Reading and augmenting a sample on one core."""
     cfg = AugmentConfig(level="medium", crop_px=CROP_PX)
-    sources = io.read_train_table(place.large)
+    sources = read_train_table(place.large)
     datasets = [CropDataset(t, cfg, ModelConfig(), seed=0) for t in (prefer_prepared(sources, place.large), sources)]
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
@@ -194,7 +198,7 @@ def bench_precision(place: Workplace) -> list[Row]:
 
 def bench_overlap(place: Workplace) -> list[Row]:
     """Reading tiles and writing the tarball, against the model's own time on tiles in memory."""
-    sources = io.read_test_table(place.small)
+    sources = read_test_table(place.small)
     copies = prefer_prepared(sources, place.small)
     ensemble = Ensemble([place.run], BlendConfig(tta="d4"), torch.device("cpu"), Calibration())
     batches = list(DataLoader(TileDataset(sources), batch_size=1))
@@ -242,17 +246,17 @@ def score_both_ways(root: Path, tiles: str) -> Row:
 def spoil(truth: Path, out: Path) -> None:
     """Predictions of a folder of true labels: heights with noise of a metre, true poses."""
     rng = np.random.default_rng(0)
-    for row in io.find_labels(truth).itertuples():
-        label, agl_m = io.read_vflow(row.vflow, row.agl), np.nan_to_num(io.read_agl(row.agl))
+    for row in find_labels(truth).itertuples():
+        label, agl_m = read_vflow(row.vflow, row.agl), np.nan_to_num(read_agl(row.agl))
         noisy_m = agl_m + rng.normal(size=agl_m.shape)
         for name, content in encode_prediction(row.id, noisy_m, label.scale_px_per_m, label.angle_rad):
-            io.write_bytes(out / name, content)
+            write_bytes(out / name, content)
 
 
 def bench_rectify(place: Workplace) -> list[Row]:
     """Lean removed from a large tile on one core, against sorting by height in NumPy."""
-    row = next(io.read_train_table(place.large).itertuples())
-    rgb, agl_m, label = io.read_rgb(row.rgb), io.read_agl(row.agl), io.read_vflow(row.vflow, row.agl)
+    row = next(read_train_table(place.large).itertuples())
+    rgb, agl_m, label = read_rgb(row.rgb), read_agl(row.agl), read_vflow(row.vflow, row.agl)
     pose = (label.scale_px_per_m, label.angle_rad)
     set_num_threads(1)
     rectify(rgb, agl_m, *pose)
@@ -262,12 +266,12 @@ def bench_rectify(place: Workplace) -> list[Row]:
 
 def bench_scene(place: Workplace) -> list[Row]:
     """A scene cut into tiles against one pass over the whole, and the memory that a wide one takes."""
-    image = Path(io.read_test_table(place.large).rgb[0])
+    image = Path(read_test_table(place.large).rgb[0])
     ensemble = Ensemble([place.trained], BlendConfig(tta="none"), torch.device("cpu"), Calibration(), spread=True)
     heights_m = []
     for tile_px in (SceneOptions.tile_px, LARGE_PX):
         predict_scene(image, place.large / "scene", ensemble, SceneOptions(tile_px=tile_px))
-        heights_m.append(io.read_agl(place.large / "scene" / f"{image.stem}_AGL.tif"))
+        heights_m.append(read_agl(place.large / "scene" / f"{image.stem}_AGL.tif"))
     seam_m = float(np.median(np.abs(heights_m[0] - heights_m[1])))
     wide = probe("scene", place.trained)
     return [
@@ -287,10 +291,10 @@ def bench_renderer(place: Workplace) -> list[Row]:
         rate = tiles * 512**2 / 1e6 / (time.perf_counter() - start)
         with cProfile.Profile() as rendering:
             make_dataset(Path(folder) / "profiled", Options(train=24, test=8, size=512), workers=1)
-    row = next(io.read_train_table(place.large).itertuples())
-    label = io.read_vflow(row.vflow, row.agl)
+    row = next(read_train_table(place.large).itertuples())
+    label = read_vflow(row.vflow, row.agl)
     crop = Window(0, 0, CROP_PX, CROP_PX)
-    rgb, agl_m = io.read_rgb(row.rgb, crop), io.read_agl(row.agl, crop)
+    rgb, agl_m = read_rgb(row.rgb, crop), read_agl(row.agl, crop)
     pose = Pose(label.angle_rad, label.scale_px_per_m, row.gsd_m)
     stretch_heights(rgb, agl_m, pose, 1.4)
     stretch = median_seconds(lambda: stretch_heights(rgb, agl_m, pose, 1.4), 9)
@@ -344,9 +348,9 @@ ITEMS: dict[str, Callable[[Workplace], list[Row]]] = {
 
 def score_in_two_passes(truth: Path, predictions: Path) -> float:
     """R2 as the official program goes about it: every file read for the errors, and once more for the means."""
-    labels = io.find_labels(truth)
+    labels = find_labels(truth)
     finals = []
-    for _, tiles in labels.groupby(labels.id.map(io.city_of)):
+    for _, tiles in labels.groupby(labels.id.map(city_of)):
         sums = {"agl": [0.0, 0], "flow": [0.0, 0]}
         for tile_id, agl, vflow in tiles.itertuples(index=False):
             for name, (true, _) in fields(truth, predictions, tile_id, agl, vflow).items():
@@ -363,9 +367,9 @@ def score_in_two_passes(truth: Path, predictions: Path) -> float:
 
 def fields(truth: Path, predictions: Path, tile_id: str, agl: str, vflow: str) -> dict:
     """True and predicted heights [H,W] and flows [H,W,2] of a tile, float64."""
-    true, predicted = io.read_agl(agl).astype(np.float64), predictions / io.agl_name(tile_id)
-    true_pose = io.read_vflow(vflow, agl)
-    pose, heights = io.read_vflow(predictions / io.vflow_name(tile_id), predicted), io.read_agl(predicted)
+    true, predicted = read_agl(agl).astype(np.float64), predictions / agl_name(tile_id)
+    true_pose = read_vflow(vflow, agl)
+    pose, heights = read_vflow(predictions / vflow_name(tile_id), predicted), read_agl(predicted)
     flows = [
         (h * p.scale_px_per_m)[..., None] * flow_direction(p.angle_rad)
         for h, p in ((true, true_pose), (heights.astype(np.float64), pose))
@@ -488,7 +492,7 @@ PROBES = {
 def probe(what: str, run: Path, allocator_set: bool = True) -> dict:
     """Run a probe, with or without what the Makefile tells glibc's allocator."""
     variables = {k: v for k, v in os.environ.items() if allocator_set or not k.startswith("MALLOC_")}
-    command = [sys.executable, "-m", "geopose.bench.run", "--probe", what, str(run)]
+    command = [sys.executable, "-m", "geopose", "bench", "--probe", what, str(run)]
     done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     if done.returncode:
         raise UserError(f"probe {what} failed: {done.stderr.strip().splitlines()[-1]}")
@@ -558,7 +562,3 @@ def format_table(rows: list[Row]) -> str:
     for r in rows:
         lines.append(f"| {r.item} | {r.ours} | {r.common} | {'' if r.ratio is None else f'{r.ratio:.3g}'} | {r.goal} |")
     return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    run_command(main)

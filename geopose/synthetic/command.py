@@ -1,9 +1,9 @@
-"""python -m geopose.synthetic: make a synthetic competition folder."""
+"""python -m geopose synthesize: make a synthetic competition folder."""
 
 import time
 from pathlib import Path
 
-from geopose.cli import Parser, UserError, run_command
+from geopose.cli import Parser, UserError
 from geopose.synthetic.dataset import Options, is_finished, make_dataset
 
 MIN_SIZE, MAX_SIZE = 32, 4096
@@ -27,7 +27,7 @@ def main() -> None:
 def parse() -> tuple[Path, Options]:
     """Command line; raises UserError for values that make no dataset."""
     defaults = Options()
-    parser = Parser("Make a synthetic competition folder.", "python -m geopose.synthetic --out data/synthetic")
+    parser = Parser("Make a synthetic competition folder.", "python -m geopose synthesize --out data/synthetic")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write")
     parser.add_argument("--train", type=int, default=defaults.train, metavar="N", help="training tiles")
     parser.add_argument("--test", type=int, default=defaults.test, metavar="N", help="test tiles")
@@ -45,7 +45,3 @@ def parse() -> tuple[Path, Options]:
     if args.out.exists() and not args.out.is_dir():
         raise UserError(f"{args.out}: is a file; give a folder as --out")
     return args.out, Options(args.train, args.test, args.size, args.seed, args.rgb_format)
-
-
-if __name__ == "__main__":
-    run_command(main)

@@ -5,9 +5,10 @@ import resource
 import numpy as np
 import pytest
 
-from geopose import io
 from geopose.cli import UserError
-from geopose.io import VflowLabel
+from geopose.io.poses import VflowLabel, encode_vflow, parse_vflow
+from geopose.io.rasters import encode_agl, encode_rgb, read_agl, read_rgb
+from geopose.io.tables import TABLE_COLUMNS, read_csv
 
 CASES_PER_KIND = 400
 TABLE = "id,city,gsd\nJAX_aaaaaa,JAX,0.35\nJAX_bbbbbb,JAX,0.36\nOMA_cccccc,OMA,0.41\n"
@@ -19,10 +20,10 @@ def sound_files() -> dict[str, bytes]:
     agl_m = rng.uniform(0, 60, (40, 52))
     agl_m[:3] = np.nan
     return {
-        "a_RGB.j2k": io.encode_rgb(rgb, "j2k"),
-        "a_RGB.tif": io.encode_rgb(rgb, "tif"),
-        "a_AGL.tif": io.encode_agl(agl_m),
-        "a_VFLOW.json": io.encode_vflow(1.3, 2.0),
+        "a_RGB.j2k": encode_rgb(rgb, "j2k"),
+        "a_RGB.tif": encode_rgb(rgb, "tif"),
+        "a_AGL.tif": encode_agl(agl_m),
+        "a_VFLOW.json": encode_vflow(1.3, 2.0),
         "metadata.csv": TABLE.encode(),
     }
 
@@ -43,16 +44,16 @@ def damage(content: bytes, rng: np.random.Generator) -> bytes:
 def read(path) -> None:
     """Read as the package does and check that what comes is what callers rely on."""
     if path.suffix == ".csv":
-        table = io.read_csv(path)
-        assert len(table) and table.id.is_unique and set(io.TABLE_COLUMNS["metadata.csv"]) <= set(table.columns)
+        table = read_csv(path)
+        assert len(table) and table.id.is_unique and set(TABLE_COLUMNS["metadata.csv"]) <= set(table.columns)
     elif path.suffix == ".json":
-        label = io.parse_vflow(path.read_bytes(), str(path))
+        label = parse_vflow(path.read_bytes(), str(path))
         assert isinstance(label, VflowLabel) and np.isfinite([label.scale_px_per_m, label.angle_rad]).all()
     elif "RGB" in path.name:
-        rgb = io.read_rgb(path)
+        rgb = read_rgb(path)
         assert rgb.dtype == np.uint8 and rgb.ndim == 3 and rgb.shape[2] == 3
     else:
-        agl_m = io.read_agl(path)
+        agl_m = read_agl(path)
         assert agl_m.dtype == np.float32 and agl_m.ndim == 2
 
 
