@@ -1,13 +1,13 @@
-"""The geometry convention and its transformation laws: the only home of sin, cos and atan2.
+"""The geometry convention and its transformation laws. No other module uses sin, cos or atan2.
 
-Image x points right, y down. An angle a in [0, 2 pi) means the direction d = (sin a, cos a) = (dx, dy).
-A point of height h over the ground pixel g is imaged at p = g - h * scale * d: vertical flow points from
-roof to ground. scale_px_per_m * gsd_m is unchanged by zoom and equals tan(off-nadir angle).
+Image x points right and y points down. An angle a in [0, 2 pi) means the direction d = (sin a, cos a) = (dx, dy).
+A point of height h above the ground pixel g appears at p = g - h * scale * d, so vertical flow points from roof to
+ground. Zoom does not change scale_px_per_m * gsd_m, which equals tan(off-nadir angle).
 
-Every law follows from one rule. An image operation that moves pixel offsets by a 2x2 similarity matrix M
-turns the direction d into M d / z, multiplies scale and magnitude by z and divides gsd by z, where
-z = sqrt(|det M|) is its zoom (z > 1 enlarges); heights stay. The matrices of the named operations stand below;
-all angles are radians, all functions take floats, numpy arrays or torch tensors alike.
+All laws follow from one rule. Let an image operation move pixel offsets by a 2x2 similarity matrix M, and let
+z = sqrt(|det M|) be its zoom (z > 1 enlarges). Then the direction d becomes M d / z, scale and magnitude are
+multiplied by z, gsd is divided by z, and heights do not change. The matrices of the named operations are below.
+All angles are in radians. Functions accept floats, NumPy arrays and torch tensors.
 """
 
 from dataclasses import dataclass
@@ -26,22 +26,22 @@ ANTI_TRANSPOSE = np.array([[0.0, -1.0], [-1.0, 0.0]])  # angle -> -pi/2 - a
 
 
 def rot90_matrix(k: int) -> np.ndarray:
-    """Matrix [2,2] of numpy's and torch's rot90 by k quarter turns counter-clockwise: angle -> a + k pi/2."""
+    """Matrix [2,2] of rot90 (NumPy, torch) by k counter-clockwise quarter turns: angle -> a + k pi/2."""
     return np.linalg.matrix_power(np.array([[0.0, 1.0], [-1.0, 0.0]]), k % 4)
 
 
 def rotation_matrix(theta_rad: float) -> np.ndarray:
-    """Matrix [2,2] of a rotation counter-clockwise as seen (OpenCV's positive angle): angle -> a + theta."""
+    """Matrix [2,2] of a rotation that looks counter-clockwise (positive angle in OpenCV): angle -> a + theta."""
     sin, cos = np.sin(theta_rad), np.cos(theta_rad)
     return np.array([[cos, sin], [-sin, cos]])
 
 
 def zoom_matrix(zoom: float) -> np.ndarray:
-    """Matrix [2,2] of an enlargement by zoom; a crop c resized to D has zoom D / c, a downsample by n has 1 / n."""
+    """Matrix [2,2] of an enlargement by zoom. Resizing a crop c to D has zoom D / c, downsampling by n has 1 / n."""
     return np.array([[zoom, 0.0], [0.0, zoom]])
 
 
-# The eight symmetries of the square by the names Albumentations gives them.
+# The eight symmetries of the square, with the names that Albumentations uses.
 D4_MATRICES = {
     "e": IDENTITY,
     "r90": rot90_matrix(1),
@@ -56,7 +56,7 @@ D4_MATRICES = {
 
 @dataclass(frozen=True)
 class Pose:
-    """The image-wide part of geocentric pose. Each field is a float, or an array or tensor [B]."""
+    """Angle, scale and gsd of a whole image. Each field is a float, or an array or tensor [B]."""
 
     angle_rad: float
     scale_px_per_m: float
@@ -75,9 +75,9 @@ def direction_angle(direction):
 
 
 def wrap_angle(angle_rad):
-    """The same angle in [0, 2 pi); float rounding of a tiny negative angle cannot yield 2 pi itself."""
+    """The same angle in [0, 2 pi). Float rounding of a tiny negative angle does not give 2 pi itself."""
     wrapped = angle_rad % TWO_PI
-    return _library(angle_rad).where(wrapped >= TWO_PI, wrapped * 0, wrapped)[()]  # [()]: a scalar, no 0-d array
+    return _library(angle_rad).where(wrapped >= TWO_PI, wrapped * 0, wrapped)[()]  # [()]: a scalar, not a 0-d array
 
 
 def angle_error_rad(angle_rad, other_rad):
@@ -86,15 +86,15 @@ def angle_error_rad(angle_rad, other_rad):
 
 
 def metres_per_degree(latitude_deg: float) -> float:
-    """Side in metres of a square as large as one degree by one degree at a latitude; good to half a percent.
+    """Side in metres of a square with the area of one degree by one degree at a latitude. Accurate to half a percent.
 
-    A degree of longitude shrinks with the latitude; the side is the geometric mean of both.
+    The length of a degree of longitude decreases with latitude. The side is the geometric mean of both lengths.
     """
     return METRES_PER_DEGREE * float(np.sqrt(np.cos(np.radians(latitude_deg))))
 
 
 def vertical_flow(agl_m, scale_px_per_m, angle_rad):
-    """Flow per pixel, roof to ground.
+    """Vertical flow of each pixel, from roof to ground.
 
     agl_m [..., H, W] metres, NaN unknown; scale_px_per_m and angle_rad [...]. Returns [..., 2, H, W] (dx, dy) px.
     """
@@ -115,21 +115,22 @@ def magnitude(agl_m, scale_px_per_m):
 
 
 def ground_position(x_px, y_px, agl_m, pose: Pose):
-    """Where a point seen at (x, y) px with height agl_m stands on the ground: p + h * scale * d."""
+    """Ground position of a point of height agl_m that appears at (x, y) px: p + h * scale * d. Returns (x, y)."""
     direction = flow_direction(pose.angle_rad)
     shift_px = agl_m * pose.scale_px_per_m
     return x_px + shift_px * direction[..., 0], y_px + shift_px * direction[..., 1]
 
 
 def image_position(x_px, y_px, agl_m, pose: Pose):
-    """Where a point of height agl_m over the ground pixel (x, y) is imaged: g - h * scale * d."""
+    """Image position of a point of height agl_m above the ground pixel (x, y): g - h * scale * d. Returns (x, y)."""
     return ground_position(x_px, y_px, -agl_m, pose)
 
 
 def fit_scale(mag_px, agl_m):
     """Least-squares scale in px/m: sum(m * h) / sum(h * h) over the last two axes, in float32 or better.
 
-    mag_px, agl_m [..., H, W]; pixels where either is NaN are left out. Returns [...]; 0 where all heights are 0.
+    mag_px and agl_m are [..., H, W]. Pixels where one of them is NaN are ignored. Returns [...], which is 0
+    where all heights are 0.
     Source: the second-place write-up of the Overhead Geopose Challenge.
     """
     lib = _library(agl_m)
@@ -146,9 +147,9 @@ def fit_scale(mag_px, agl_m):
 
 
 def transform_pose(pose: Pose, matrix) -> Pose:
-    """Pose of an image after an operation that moves pixel offsets by matrix [2,2] (a similarity).
+    """Pose of an image after an operation that moves pixel offsets by the similarity matrix [2,2].
 
-    Raises ValueError for a matrix that shears or stretches: no single angle and scale would describe the result.
+    Raises ValueError for a matrix that shears or stretches, because no single angle and scale describes the result.
     """
     direction = transform_direction(flow_direction(pose.angle_rad), matrix)
     zoom = zoom_of(matrix)
@@ -156,7 +157,7 @@ def transform_pose(pose: Pose, matrix) -> Pose:
 
 
 def transform_direction(direction, matrix):
-    """Directions [..., 2] (dx, dy) after an operation with the similarity matrix [2,2]; lengths are kept."""
+    """Directions [..., 2] (dx, dy) after an operation with the similarity matrix [2,2]. Lengths do not change."""
     matrix = np.asarray(matrix, dtype=np.float64) / zoom_of(matrix)
     if isinstance(direction, torch.Tensor):
         return direction @ torch.as_tensor(matrix.T, dtype=direction.dtype, device=direction.device)
@@ -164,7 +165,7 @@ def transform_direction(direction, matrix):
 
 
 def zoom_of(matrix) -> float:
-    """Zoom z = sqrt(|det|) of a similarity matrix [2,2]; flow magnitudes in px are multiplied by it."""
+    """Zoom z = sqrt(|det|) of a similarity matrix [2,2]. It multiplies flow magnitudes in px."""
     matrix = np.asarray(matrix, dtype=np.float64)
     zoom = np.sqrt(abs(np.linalg.det(matrix)))
     if zoom == 0 or not np.allclose(matrix @ matrix.T, zoom**2 * np.eye(2), atol=1e-4 * zoom**2):
@@ -173,7 +174,7 @@ def zoom_of(matrix) -> float:
 
 
 def apply_d4(image, element: str):
-    """Image [..., H, W] (array or tensor) under a D4 element of D4_MATRICES; H and W swap for odd turns."""
+    """Image [..., H, W] (array or tensor) after an element of D4_MATRICES. Quarter turns and transposes swap H, W."""
     lib = _library(image)
     if element in ("r90", "r180", "r270"):
         return lib.rot90(image, int(element[1:]) // 90, (-2, -1))
@@ -191,7 +192,7 @@ def apply_d4(image, element: str):
 
 
 def d4_inverse(element: str) -> str:
-    """The D4 element that undoes another: quarter turns swap, all others undo themselves."""
+    """The D4 element that undoes another. r90 and r270 undo each other, and all others undo themselves."""
     return {"r90": "r270", "r270": "r90"}.get(element, element)
 
 

@@ -1,1 +1,1 @@
-"""Tiles: reading, folds, augmentation, prepared copies."""
+"""Tiles for training and prediction: prepared copies, folds, datasets, augmentation."""

@@ -1,6 +1,8 @@
-"""Tiles as batches. Batch keys: image, agl_m, scale_px_per_m, angle_rad, gsd_m, native_gsd_m, id, city.
+"""Datasets, samplers and loaders: the tiles of a competition folder as batches.
 
-gsd_m is that of the pixels as they are, native_gsd_m that of the file they were cut from, before any resizing.
+Training draws random augmented crops (CropDataset). Validation and prediction read whole tiles (TileDataset).
+A batch has the keys image, agl_m, scale_px_per_m, angle_rad, gsd_m, native_gsd_m, id and city. gsd_m is the gsd of the
+pixels in the batch. native_gsd_m is the gsd of the file they come from, before any resizing.
 """
 
 import os
@@ -26,10 +28,10 @@ from geopose.models.zoom import input_zoom
 class CropDataset(Dataset):
     """Random augmented crops. dataset[d] is a pure function of the seed and the draw number d.
 
-    Draws 0 .. n-1 visit every one of the n tiles once, in an order of their own, draws n .. 2n-1 once more, and so on
-    without end. Nothing depends on workers, ranks or what was drawn before, so a run can stop and go on anywhere.
-    With balanced, a visit sees the tiles of smaller cities several times, see balance_cities. cache_mb bounds the
-    decoded tiles that are kept in memory.
+    Draws 0 to n - 1 visit each of the n tiles once, in a random order. Draws n to 2n - 1 visit them again in another
+    order, and so on without end. A draw does not depend on workers, ranks or earlier draws, so a run can stop and
+    resume anywhere. With balanced, each visit repeats the tiles of small cities, see balance_cities. cache_mb limits
+    the memory for decoded tiles.
     """
 
     def __init__(
@@ -51,7 +53,7 @@ class CropDataset(Dataset):
         self.labels = [read_vflow(row.vflow, row.agl) for row in self.table.itertuples()]
 
     def __len__(self) -> int:
-        """Number of draws in a visit of all tiles; draw numbers go beyond it."""
+        """Number of draws that visit all tiles once. Draw numbers may be larger."""
         return len(self.rows)
 
     def __getitem__(self, draw: int) -> dict:
@@ -71,7 +73,7 @@ class CropDataset(Dataset):
         return make_sample(row, crop["image"], crop["mask"], crop["pose"])
 
     def read(self, read_raster: Callable, path: str, window: Window) -> np.ndarray:
-        """A window of a tile, from memory where the tile was kept."""
+        """A window of a tile, from memory if the whole tile is there."""
         if path not in self.kept:
             if self.room_bytes <= 0:
                 return read_raster(path, window)
@@ -81,7 +83,7 @@ class CropDataset(Dataset):
 
 
 class TileDataset(Dataset):
-    """Whole tiles in table order, with their labels where the table has them."""
+    """Whole tiles in table order. They have labels if the table has the columns agl and vflow."""
 
     def __init__(self, table: pd.DataFrame):
         self.table = table.reset_index(drop=True)
@@ -99,13 +101,16 @@ class TileDataset(Dataset):
 
 
 def balance_cities(cities: pd.Series) -> np.ndarray:
-    """Row numbers, those of a city with few tiles repeated so that it comes about as often as the one with most."""
+    """Row numbers int [M], repeated for small cities: each city occurs about as often as the one with most tiles."""
     tiles_of_city = cities.map(cities.value_counts())
     return np.repeat(np.arange(len(cities)), (tiles_of_city.max() / tiles_of_city).round().astype(int))
 
 
 def make_sample(row, rgb: np.ndarray, agl_m: np.ndarray | None, pose: Pose) -> dict:
-    """One sample: image uint8 [3,H,W], agl_m float32 [1,H,W] when known, float32 scalars, id and city."""
+    """One sample: image uint8 [3,H,W], agl_m float32 [1,H,W], float32 scalars, id and city.
+
+    Without labels (agl_m is None) it lacks agl_m, scale_px_per_m and angle_rad.
+    """
     sample = {"image": torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))}
     if agl_m is not None:
         sample |= {
@@ -121,10 +126,11 @@ def make_sample(row, rgb: np.ndarray, agl_m: np.ndarray | None, pose: Pose) -> d
 def random_window(
     rng: np.random.Generator, size: tuple[int, int], crop_px: float, cfg: AugmentConfig, where: str
 ) -> Window:
-    """A square window at random inside an image of size (height, width).
+    """A random square window inside an image of size (height, width).
 
-    Its side is drawn from crop_px * [jitter, 1 / jitter] and, as often as cfg has it, evenly in its logarithm from
-    there to wide_factor times as much, as far as the image allows. where names the image in errors.
+    The side is drawn uniformly from crop_px * [crop_jitter, 1 / crop_jitter]. With wide_probability it is multiplied
+    by a factor from 1 to wide_factor, drawn uniformly in its logarithm. The image's shorter side limits the result.
+    where names the image in errors.
     """
     height, width = size
     if min(size) < crop_px:
@@ -137,7 +143,10 @@ def random_window(
 
 
 class DrawSampler(Sampler):
-    """The draw numbers of one epoch for one rank: rank r of w takes draws r, r + w, ... of the epoch's range."""
+    """The draw numbers of one epoch for one rank: rank r of w takes draws r, r + w, ... of the epoch's range.
+
+    Set epoch, which counts from 1, before each epoch.
+    """
 
     def __init__(self, draws_per_epoch: int, rank: int, world_size: int):
         self.draws_per_epoch, self.rank, self.world_size = draws_per_epoch, rank, world_size
@@ -152,10 +161,11 @@ class DrawSampler(Sampler):
 
 
 def split_fold(config: Config) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, str]]:
-    """Training and validation tiles of the configured fold, and what is wrong with the tiles left out, by id.
+    """Training tiles and validation tiles of the configured fold, and the faults of excluded tiles by id.
 
-    The tables name prepared copies where there are any. data.on_bad_tile=fail leaves no tile out: a fault that headers
-    show is raised here, any other when the tile is read.
+    The tables name prepared copies where they exist. With data.on_bad_tile=skip, all tiles are read first and damaged
+    ones are excluded. With data.on_bad_tile=fail, no tile is excluded: a fault in a header raises UserError here, and
+    any other fault raises it when the tile is read.
     """
     everything = read_train_table(config.data.root)
     table = prefer_prepared(everything, config.data.root)
@@ -173,7 +183,7 @@ def split_fold(config: Config) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, st
 
 
 def create_train_loader(table: pd.DataFrame, config: Config, rank: int = 0, world_size: int = 1) -> DataLoader:
-    """Endless-draw training crops, steps_per_epoch batches an epoch; set loader.sampler.epoch before each."""
+    """Training crops, steps_per_epoch batches per epoch. Set loader.sampler.epoch before each epoch."""
     cfg = config.data
     dataset = CropDataset(table, config.augment, config.model, config.seed, cfg.balance_cities, cfg.cache_mb)
     steps = config.train.steps_per_epoch or max(1, round(len(dataset) / (cfg.batch_size * world_size)))
@@ -188,5 +198,5 @@ def create_train_loader(table: pd.DataFrame, config: Config, rank: int = 0, worl
 
 
 def create_valid_loader(table: pd.DataFrame, config: Config, rank: int = 0, world_size: int = 1) -> DataLoader:
-    """Whole tiles one by one (sizes may differ), each on one rank alone."""
+    """Whole tiles in batches of one, because sizes may differ. Each tile is on one rank only."""
     return DataLoader(TileDataset(table.iloc[rank::world_size]), batch_size=1, num_workers=min(config.data.workers, 2))

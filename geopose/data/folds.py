@@ -1,4 +1,11 @@
-"""Cross-validation folds: by city in proportion, by city apart, or by place apart; scikit-learn's splitters."""
+"""Cross-validation folds of the training tiles: `python -m geopose folds --data DIR --out FILE`.
+
+There are three splits, made by scikit-learn's splitters:
+
+- stratified: every fold has the same share of each city. Images of one place may be in several folds.
+- group: all tiles of a city are in one fold.
+- cluster: all images of a place are in one fold.
+"""
 
 import sys
 import warnings
@@ -25,10 +32,10 @@ def make_folds(
 ) -> pd.DataFrame:
     """Fold of each training tile of a competition folder: columns id, city, fold, sorted by id.
 
-    stratified: every fold holds every city in proportion. group: a city is in one fold alone, num_folds or as many as
-    there are cities if fewer. cluster: images of one place are in one fold alone; places come from places.csv or, in
-    its absence, from near-duplicate images (threshold: cosine distance; encoder: a timm name, None for the packaged
-    lite0). Only the last reads images. Raises UserError when there are fewer tiles or places than folds.
+    split is one of SPLITS. group makes at most one fold per city and does not use seed. cluster reads the places from
+    places.csv. Without this file it finds near-duplicate images, the only case in which images are read: threshold is
+    the largest cosine distance in a place, encoder a timm name or None for the packaged lite0. Raises UserError when
+    there are fewer tiles or places than folds.
     """
     table = read_train_table(data_root).sort_values("id", ignore_index=True)
     if not 2 <= num_folds <= len(table):
@@ -37,23 +44,23 @@ def make_folds(
         folds = fold_of(StratifiedKFold(num_folds, shuffle=True, random_state=seed), table.city)
     elif split == "group":
         if table.city.nunique() < 2:
-            raise UserError(f"{data_root}: one city alone cannot be split by city; use stratified or cluster")
+            raise UserError(f"{data_root}: group needs more than one city; use stratified or cluster")
         num_folds = min(num_folds, table.city.nunique())
         folds = number_by_city(table.city, fold_of(GroupKFold(num_folds), table.city, table.city))
     elif split == "cluster":
-        # A place is named within its city; two cities may both have a place 0.
+        # The name of a place is unique only within its city: two cities may both have a place 0.
         places = table.city + "/" + pd.Series(find_places(data_root, table, threshold, encoder)).astype(str)
         folds = fold_of(StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed), table.city, places)
     else:
-        raise UserError(f"no split '{split}'; there are {', '.join(SPLITS)}")
+        raise UserError(f"unknown split '{split}'; choose one of {', '.join(SPLITS)}")
     return pd.DataFrame({"id": table.id, "city": table.city, "fold": folds})
 
 
 def fold_of(splitter, cities: pd.Series, groups: pd.Series | None = None) -> np.ndarray:
-    """Fold of each tile, int [N], by one of scikit-learn's splitters. Raises UserError when a fold stays empty."""
+    """Fold of each tile, int [N], by one of scikit-learn's splitters. Raises UserError when a fold is empty."""
     folds = np.full(len(cities), -1)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a city with fewer tiles than folds: the command warns in its own words
+        warnings.simplefilter("ignore")  # about a city with fewer tiles than folds; main prints its own warning
         try:
             for fold, (_, tiles) in enumerate(splitter.split(cities, cities, groups)):
                 folds[tiles] = fold
@@ -61,33 +68,33 @@ def fold_of(splitter, cities: pd.Series, groups: pd.Series | None = None) -> np.
             raise UserError(f"too few tiles or places for this many folds ({one_line(error)}); choose fewer") from None
     empty = set(range(splitter.get_n_splits())) - set(folds)
     if empty:
-        raise UserError(f"folds {sorted(empty)} stay empty: too few places for this many folds; choose fewer")
+        raise UserError(f"folds {sorted(empty)} are empty: too few places for this many folds; choose fewer")
     return folds
 
 
 def number_by_city(cities: Sequence[str], folds: np.ndarray) -> np.ndarray:
-    """The same folds renumbered in the order of their alphabetically first city."""
+    """The same folds, int [N], renumbered in the alphabetical order of their first city."""
     first = pd.Series(list(cities)).groupby(folds).min()
     order = {fold: number for number, fold in enumerate(first.sort_values().index)}
     return np.array([order[fold] for fold in folds])
 
 
 def count_table(folds: pd.DataFrame) -> pd.DataFrame:
-    """Tiles by city and fold, with totals. folds has the columns city and fold."""
+    """Number of tiles by city and fold, with totals. folds has the columns city and fold."""
     return pd.crosstab(folds.city, folds.fold, margins=True, margins_name="all")
 
 
 def scarce_cities(folds: pd.DataFrame) -> list[str]:
-    """Cities with fewer tiles than there are folds, so that some folds hold none of them."""
+    """Cities that have fewer tiles than there are folds, so that some folds contain none of their tiles."""
     sizes = folds.city.value_counts()
     return sorted(sizes.index[sizes < folds.fold.nunique()])
 
 
 def find_places(data_root: str | Path, table: pd.DataFrame, threshold: float, encoder: str | None) -> np.ndarray:
-    """Place of each row of table [N]: from the folder's places.csv, else clusters of near-duplicate images."""
+    """Place of each row of table [N]: from places.csv, otherwise from clusters of near-duplicate images."""
     places = read_places(data_root)
     if places is None:
-        from geopose.data.near_duplicates import cluster_images  # here, because torch and timm take seconds to import
+        from geopose.data.near_duplicates import cluster_images  # imports torch and timm, which takes seconds
 
         return cluster_images(table, threshold, encoder)
     missing = sorted(set(table.id) - set(places.index))
@@ -99,26 +106,39 @@ def find_places(data_root: str | Path, table: pd.DataFrame, threshold: float, en
     return places[table.id].to_numpy()
 
 
+def find_limits(folds: pd.DataFrame, split: str, num_folds: int) -> list[str]:
+    """One line for each way in which the folds are not what was requested."""
+    made, scarce = folds.fold.nunique(), scarce_cities(folds)
+    lines = []
+    if made < num_folds:
+        lines.append(f"note: {made} folds instead of {num_folds}, one per city")
+    if scarce and split != "group":
+        lines.append(f"warning: fewer tiles than folds in {', '.join(scarce)}; some folds contain none of them")
+    return lines
+
+
 def main() -> None:
-    """Write id,city,fold and print how many tiles of each city each fold holds."""
+    """Write the folds as a CSV and print how many tiles of each city each fold has."""
     parser = Parser(
-        "Divide the training tiles into folds. stratified: every fold holds every city in proportion. group: a city "
-        "is in one fold alone. cluster: images of one place are in one fold alone.",
-        "python make_folds.py --data data/synthetic --out data/synthetic/folds.csv --split stratified --num-folds 10",
+        "Split the training tiles of a competition folder into cross-validation folds.",
+        "python -m geopose folds --data data/synthetic --out data/synthetic/folds.csv --split cluster --num-folds 5",
     )
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="competition folder")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="CSV to write: id,city,fold")
-    parser.add_argument("--split", choices=SPLITS, default="stratified", help="what folds share or keep apart")
-    parser.add_argument("--num-folds", type=int, default=10, help="number of folds; group makes one per city at most")
-    parser.add_argument("--seed", type=int, default=42, help="orders what is otherwise equal")
-    parser.add_argument("--threshold", type=float, default=0.05, help="cluster: cosine distance within a place")
-    parser.add_argument("--encoder", help="cluster: timm model to compare images by (default: the packaged lite0)")
+    parser.add_argument(
+        "--split",
+        choices=SPLITS,
+        default="stratified",
+        help="stratified: every fold has the same share of each city; group: all tiles of a city are in one fold; "
+        "cluster: all images of a place are in one fold",
+    )
+    parser.add_argument("--num-folds", type=int, default=10, help="number of folds; group makes at most one per city")
+    parser.add_argument("--seed", type=int, default=42, help="seed of the random order; group does not use it")
+    parser.add_argument("--threshold", type=float, default=0.05, help="cluster: largest cosine distance in a place")
+    parser.add_argument("--encoder", help="cluster: timm model that compares images; default: the packaged lite0")
     args = parser.parse_args()
     folds = make_folds(args.data, args.split, args.num_folds, args.seed, args.threshold, args.encoder)
     write_csv(folds, args.out)
-    if folds.fold.nunique() < args.num_folds:
-        print(f"note: {folds.fold.nunique()} folds instead of {args.num_folds}: one per city at most", file=sys.stderr)
-    scarce = scarce_cities(folds)
-    if scarce and args.split != "group":
-        print(f"warning: fewer tiles than folds in {', '.join(scarce)}; some folds hold none", file=sys.stderr)
+    for line in find_limits(folds, args.split, args.num_folds):
+        print(line, file=sys.stderr)
     print(count_table(folds).to_string())

@@ -1,4 +1,4 @@
-"""Places found from the images alone: clusters of near-duplicate tiles."""
+"""Places that are found from the images only: clusters of near-duplicate tiles."""
 
 from collections.abc import Iterator, Sequence
 
@@ -13,21 +13,22 @@ from geopose.cli import UserError, one_line, progress
 from geopose.io.rasters import read_rgb_thumbnail
 from geopose.models.weights import LITE0, load_lite0_weights
 
-THUMBNAIL_PX = 320  # the whole tile at this size still shows streets and roofs, and is quick to embed
+THUMBNAIL_PX = 320  # at this size a whole tile still shows streets and roofs, and the encoder is fast
 BATCH = 8
 
 
 def cluster_images(table: pd.DataFrame, threshold: float, encoder: str | None = None) -> np.ndarray:
-    """Cluster number of each tile [N], counted per city, such that all features of a cluster lie within threshold.
+    """Cluster number of each tile, int [N], counted from 0 in each city.
 
-    table has the columns city and rgb. Cosine distance, complete linkage. encoder: a timm name, None for lite0.
-    Source: a winner of the challenge found its near-duplicate places so.
+    table has the columns city and rgb. The cosine distance between any two images of a cluster is at most threshold
+    (complete linkage). encoder is a timm name, or None for lite0.
+    Source: a winner of the challenge found near-duplicate places in this way.
     """
     features = image_features(table.rgb, encoder or LITE0)
     clusters = np.zeros(len(table), dtype=int)
     for city in sorted(table.city.unique()):
         rows = np.flatnonzero(table.city == city)
-        if len(rows) > 1:  # the clustering refuses a single tile
+        if len(rows) > 1:  # the clustering rejects a single tile
             clustering = AgglomerativeClustering(
                 n_clusters=None, distance_threshold=threshold, metric="cosine", linkage="complete"
             )
@@ -37,7 +38,7 @@ def cluster_images(table: pd.DataFrame, threshold: float, encoder: str | None = 
 
 @torch.inference_mode()
 def image_features(rgb_paths: Sequence[str], encoder: str) -> np.ndarray:
-    """Pooled features float32 [N, C] of whole images shrunk to THUMBNAIL_PX."""
+    """Pooled features float32 [N,C] of whole images, reduced to THUMBNAIL_PX."""
     model = feature_encoder(encoder)
     config = timm.data.resolve_model_data_config(model)
     mean, std = (torch.tensor(config[key]).view(3, 1, 1) for key in ("mean", "std"))
@@ -49,20 +50,20 @@ def image_features(rgb_paths: Sequence[str], encoder: str) -> np.ndarray:
 
 
 def feature_encoder(name: str) -> nn.Module:
-    """A timm model [B,3,H,W] -> [B,C] with pretrained weights: packaged ones for lite0, else timm's download."""
+    """A timm model [B,3,H,W] -> [B,C] with pretrained weights: packaged for lite0, otherwise downloaded by timm."""
     if name not in timm.list_models():
         near = ", ".join(timm.list_models(f"*{name}*")[:5]) or f"{LITE0}, resnet18, ..."
-        raise UserError(f"no encoder '{name}' in timm; there are {near}")
+        raise UserError(f"no encoder '{name}' in timm; similar names are {near}")
     if name == LITE0:
         return load_lite0_weights(timm.create_model(LITE0, num_classes=0)).eval()
     try:
         return timm.create_model(name, pretrained=True, num_classes=0).eval()
-    except Exception as error:  # no network, no weights: the libraries below raise many types
+    except Exception as error:  # no network or no weights: timm and its libraries raise many types
         raise UserError(f"no weights for encoder '{name}' ({one_line(error)}); use --encoder {LITE0}") from None
 
 
 def _batches(rgb_paths) -> Iterator[np.ndarray]:
-    """Thumbnails uint8 [<= BATCH, H, W, 3]."""
+    """Thumbnails uint8 [B,H,W,3] of up to BATCH images at a time."""
     batch = []
     for path in rgb_paths:
         batch.append(read_rgb_thumbnail(path, THUMBNAIL_PX))

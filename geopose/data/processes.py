@@ -1,4 +1,4 @@
-"""Work shared among processes, one thread each."""
+"""Jobs in parallel processes with one thread each."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -9,9 +9,9 @@ import cv2
 
 
 def in_processes(function: Callable, jobs: list[tuple], workers: int) -> Iterator:
-    """function(*job) of every job, as they are done; in this process when one worker is enough.
+    """Results of function(*job) for all jobs, in the order in which they finish. One worker runs in this process.
 
-    When the caller stops taking results, on Ctrl-C for instance, jobs at work are ended and no more are started.
+    When the caller stops taking results, for example on Ctrl-C, running jobs are completed and no others start.
     """
     workers = min(workers, len(jobs))
     if workers <= 1:
@@ -27,6 +27,6 @@ def in_processes(function: Callable, jobs: list[tuple], workers: int) -> Iterato
 
 
 def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, which lets each worker end its job and starts no more; one thread per worker."""
+    """Let only the parent handle Ctrl-C, so that each worker completes its job. Use one thread per worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)

@@ -1,8 +1,9 @@
-"""Prepared tiles: the competition's images and heights copied once into files a crop is read from in milliseconds.
+"""Prepared tiles: copies of images and heights from which a crop is read in milliseconds.
 
-`python -m geopose prepare --data DIR` writes DIR/prepared/train and DIR/prepared/test. A copy has its source's time, so
-one whose source has changed since is not used and made again. Nothing else has to know: prefer_prepared names the
-copies in a table instead of the sources, and the readers of geopose/io.py take either.
+`python -m geopose prepare --data DIR` writes the copies to DIR/prepared/train and DIR/prepared/test. A copy has the
+modification time of its source. If the source has changed since, its copy is not used, and the next prepare replaces
+it. prefer_prepared puts the paths of the copies into a table, and geopose.io.rasters reads both kinds of files. No
+other code needs to know about the copies.
 """
 
 import os
@@ -21,12 +22,12 @@ FOLDER = "prepared"
 
 
 def prepared_path(root: str | Path, source: str | Path) -> Path:
-    """Where a file of a competition folder has its prepared copy."""
+    """Path of the prepared copy of a file in a competition folder."""
     return (Path(root) / FOLDER / Path(source).relative_to(root)).with_suffix(".tif")
 
 
 def is_prepared(source: str | Path, target: Path) -> bool:
-    """Whether the copy stands and was made of the source as it is now."""
+    """Whether the copy exists and the source has not changed since."""
     try:
         return target.stat().st_mtime_ns == Path(source).stat().st_mtime_ns
     except FileNotFoundError:
@@ -34,7 +35,7 @@ def is_prepared(source: str | Path, target: Path) -> bool:
 
 
 def prepare_file(source: str, target: Path) -> str | None:
-    """Make a verified copy of one raster, see encode_prepared. Returns what is wrong with it, if anything."""
+    """Make a verified copy of one raster, see encode_prepared. Returns the fault of the source in one line, or None."""
     try:
         status = Path(source).stat()
         with writing(target) as temporary:
@@ -43,18 +44,18 @@ def prepare_file(source: str, target: Path) -> str | None:
     except UserError as error:
         return str(error)
     except FileNotFoundError:
-        return f"{source} missing; restore the file or take its id out of the CSV"
+        return f"{source} missing; restore the file or remove its id from the CSV"
     return None
 
 
 def list_files(root: str | Path) -> list[str]:
-    """Images and heights of a competition folder, train and test."""
+    """Paths of all images and heights of a competition folder, train and test."""
     train, test = read_train_table(root), read_test_table(root)
     return [*train.rgb, *train.agl, *test.rgb]
 
 
 def prepare(root: str | Path, workers: int) -> tuple[int, list[str]]:
-    """Prepare what is not prepared yet. Returns how many files were made and one line for each that could not be."""
+    """Make the missing copies. Returns the number of new copies, and one line for each file that failed."""
     remove_unfinished(Path(root) / FOLDER)
     jobs = [(source, prepared_path(root, source)) for source in list_files(root)]
     jobs = [job for job in jobs if not is_prepared(*job)]
@@ -64,7 +65,7 @@ def prepare(root: str | Path, workers: int) -> tuple[int, list[str]]:
 
 
 def prefer_prepared(table: pd.DataFrame, root: str | Path) -> pd.DataFrame:
-    """A table of read_train_table or read_test_table, with the paths of prepared copies where there are any."""
+    """A table of read_train_table or read_test_table, with the paths of prepared copies where they exist."""
     table = table.copy()
     for column in table.columns.intersection(["rgb", "agl"]):
         targets = [prepared_path(root, source) for source in table[column]]
@@ -76,24 +77,24 @@ def prefer_prepared(table: pd.DataFrame, root: str | Path) -> pd.DataFrame:
 
 
 def advise_preparing(table: pd.DataFrame, root: str | Path) -> None:
-    """One line on standard error when crops are going to be cut out of .j2k files."""
+    """Print one line on standard error if training will cut its crops from .j2k files."""
     slow = sum(path.endswith(".j2k") for path in table.rgb)
     if slow:
         print(
-            f"{slow} of {len(table)} training images are .j2k, over a second a crop at 2048 px; "
-            f"'make prepare DATA={root}' makes copies that crops are read from in milliseconds",
+            f"{slow} of {len(table)} training images are .j2k, where a crop of a 2048 px tile takes over a second; "
+            f"'make prepare DATA={root}' makes copies from which a crop is read in milliseconds",
             file=sys.stderr,
         )
 
 
 def main() -> int:
-    """Prepare a folder; 0 when all its files are, 1 with a line for each that is not."""
+    """Prepare a folder. Returns 0, or 1 with one line for each file that failed."""
     parser = Parser(
-        "Copy a competition folder's tiles into DIR/prepared for fast crops. Goes on where it stopped.",
+        "Copy tiles into DIR/prepared, from which crops are read in milliseconds; existing copies are skipped.",
         "python -m geopose prepare --data data/competition",
     )
     parser.add_argument("--data", required=True, metavar="DIR", help="competition folder")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), metavar="N", help="processes")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), metavar="N", help="number of processes")
     args = parser.parse_args()
     if args.workers < 1:
         raise UserError(f"--workers {args.workers}: must be 1 or more")

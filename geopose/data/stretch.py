@@ -1,10 +1,11 @@
-"""Height stretch: the same scene with everything k times as tall, its image warped to match (an augmentation).
+"""Height stretch, an augmentation: all heights become k times as large, and the image is warped to match.
 
-A pixel of height h seen at p moves to p - (k - 1) * h * scale * d. Instead of throwing pixels forward, which leaves
-cracks, every output pixel looks back along the flow, from far to near, for the first point u px away whose height
-asks for a move of just u: the tallest surface that lands on it. A surface that rises step by step (a facade) may ask
-for less at one sample and for more at the next; it lands between them. Where nothing lands, the shrunken building hid
-the ground before: such holes take the colour of the ground beside them, and their height is unknown.
+A pixel at p with height h moves to p - (k - 1) * h * scale * d. Moving pixels forward would leave cracks. Instead, each
+output pixel searches back along the flow, from far to near. It takes the first point u px away that moves by exactly u,
+because this is the tallest surface that lands on the output pixel. On a surface that rises in steps (a facade), one
+sample may move by less than its distance and the next one by more. Then the surface lands between the two samples.
+Where nothing lands, a building that is lower now hid the ground before. Such holes take the colour of the ground next
+to them, and their height is unknown.
 """
 
 import cv2
@@ -14,15 +15,16 @@ from numba import njit
 from geopose.geometry import Pose, flow_direction
 
 BLOCK_PX = 4
-STEP_PX = 1 / 3  # halves would lie between two pixels and always be rounded to the same side
-JUMP_PX = 2.5  # moves that differ by more from one step to the next are two surfaces, not one that rises
+STEP_PX = 1 / 3  # a step of 1/2 would fall between two pixels, and rounding would always choose the same side
+JUMP_PX = 2.5  # if moves differ by more from one step to the next, they belong to two surfaces, not to one that rises
 
 
 def stretch_heights(rgb: np.ndarray, agl_m: np.ndarray, pose: Pose, factor: float) -> tuple[np.ndarray, np.ndarray]:
-    """Image uint8 [H,W,3] and heights float32 [H,W] (metres, NaN unknown) of the scene `factor` times as tall.
+    """Image uint8 [H,W,3] and heights float32 [H,W] (metres, NaN unknown) of a scene that is `factor` times as tall.
 
-    Angle, scale and gsd stay; heights and flow magnitudes are multiplied by factor. Unknown pixels move as the lower
-    of the known ones beside them would, and stay unknown. Raises ValueError for a factor that is not positive.
+    Angle, scale and gsd do not change. Heights and flow magnitudes are multiplied by factor. An unknown pixel moves
+    like the lower of the known pixels next to it, and stays unknown. Raises ValueError for a factor that is not
+    positive.
     """
     if not factor > 0:
         raise ValueError(f"a height stretch of {factor}; it must be positive")
@@ -30,15 +32,15 @@ def stretch_heights(rgb: np.ndarray, agl_m: np.ndarray, pose: Pose, factor: floa
         return rgb, agl_m
     move_px = np.maximum(_filled(agl_m), 0) * np.float32(abs(factor - 1) * pose.scale_px_per_m)
     step = flow_direction(pose.angle_rad) * (1.0 if factor > 1 else -1.0)
-    # No pixel need look farther than the largest move that lands near it; a surface torn open by the warp lands beside
-    # its pixels, hence the blocks around.
+    # A pixel searches no farther than the largest move that lands near it. The warp can tear a surface open, and its
+    # parts then land next to its pixels, so the neighbouring blocks count too.
     reach_px = cv2.dilate(_largest_landing(move_px, step[0], step[1]), np.ones((3, 3), np.uint8))
     return _look_back(rgb, agl_m, move_px, reach_px, step[0], step[1], np.float32(factor))
 
 
 @njit(cache=True)
 def _filled(agl_m):
-    """Heights with each unknown run of a row given the lower of the heights at its two ends."""
+    """Heights in which each unknown run of a row has the lower of the heights at its two ends."""
     filled_m = agl_m.copy()
     height, width = agl_m.shape
     for y in range(height):
@@ -60,7 +62,7 @@ def _filled(agl_m):
 
 @njit(cache=True)
 def _largest_landing(move_px, step_x, step_y):
-    """Largest move, px, of the pixels that land in each block of the output."""
+    """Largest move in px of the pixels that land in each block of the output."""
     height, width = move_px.shape
     largest_px = np.zeros(((height - 1) // BLOCK_PX + 1, (width - 1) // BLOCK_PX + 1), np.float32)
     for y in range(height):
@@ -95,7 +97,7 @@ def _look_back(rgb, agl_m, move_px, reach_px, step_x, step_y, factor):
                 if landed:
                     break
             u = 0.0
-            while not landed and move_px[row, column] > u:  # a hole: go on to the ground behind what stood here
+            while not landed and move_px[row, column] > u:  # a hole: continue to the ground behind the former surface
                 u += STEP_PX
                 next_column, next_row = int(np.floor(x + u * step_x + 0.5)), int(np.floor(y + u * step_y + 0.5))
                 if not (0 <= next_column < width and 0 <= next_row < height):

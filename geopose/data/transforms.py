@@ -1,13 +1,14 @@
-"""Training augmentation: Albumentations transforms that carry the pose along by the laws of geometry.py.
+"""Training augmentation: Albumentations transforms that also transform the pose, by the laws of geometry.py.
 
-A chain is called with image uint8 [H,W,3], mask float32 [H,W] (heights in metres, NaN = unknown) and pose, a
-geometry.Pose of Python floats. Spatial transforms must be pose-aware: compose() refuses a plain one.
+create_transform builds the chain of the configured level. A chain is called with image uint8 [H,W,3], mask float32
+[H,W] (heights in metres, NaN unknown) and pose, a geometry.Pose of Python floats. Spatial transforms must be
+pose-aware; compose rejects others.
 """
 
 import os
 import random
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else the import asks the network for a newer version
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # otherwise the import looks for a newer version online
 
 import albumentations as A
 import cv2
@@ -19,7 +20,7 @@ from geopose.geometry import D4_MATRICES, IDENTITY, Pose, transform_pose, zoom_m
 
 
 class PoseAware:
-    """Mix-in, placed before a spatial Albumentations class, that carries the target `pose` along."""
+    """Mix-in that adds the target `pose`. Put it before a spatial Albumentations class."""
 
     @property
     def targets(self):
@@ -30,33 +31,33 @@ class PoseAware:
         return Pose(float(moved.angle_rad), float(moved.scale_px_per_m), float(moved.gsd_m))
 
     def pose_matrix(self, params: dict) -> np.ndarray:
-        """The 2x2 matrix by which this draw moves pixel offsets."""
-        raise TypeError(f"{type(self).__name__} must say how it moves pixels")
+        """The matrix [2,2] by which this draw moves pixel offsets."""
+        raise TypeError(f"{type(self).__name__} must define pose_matrix")
 
 
 class PoseD4(PoseAware, A.D4):
-    """One of the eight symmetries of the square, at random."""
+    """A random one of the eight symmetries of the square."""
 
     def pose_matrix(self, params):
         return D4_MATRICES[params["group_element"]]
 
 
 class PoseResize(PoseAware, A.Resize):
-    """A square crop resized to size x size; heights by nearest neighbour, so that none is invented."""
+    """A square crop resized to size x size. Heights use nearest-neighbour, so that no new heights appear."""
 
     def __init__(self, size: int):
-        # Plain INTER_NEAREST would take heights half a pixel up and left of where the image is read.
+        # INTER_NEAREST would read heights half a pixel above and left of the position where it reads the image.
         super().__init__(size, size, mask_interpolation=cv2.INTER_NEAREST_EXACT, area_for_downscale="image")
 
     def pose_matrix(self, params):
         height, width = params["shape"][:2]
         if height != width:
-            raise ValueError(f"a crop of {height}x{width} to be resized to a square; crop a square")
+            raise ValueError(f"a crop of {height}x{width} is not a square; only squares can be resized")
         return zoom_matrix(self.height / height)
 
 
 class PoseAffine(PoseAware, A.Affine):
-    """Shift, zoom and turn; what comes from outside the image is black and of unknown height."""
+    """Shift, zoom and rotation. Pixels from outside the image are black and have unknown height."""
 
     def __init__(self, zoom: tuple[float, float], rotate_deg: float, shift: float, p: float):
         super().__init__(
@@ -74,7 +75,7 @@ class PoseAffine(PoseAware, A.Affine):
 
 
 class PoseCoarseDropout(PoseAware, A.CoarseDropout):
-    """Blocks of the image blacked out, their heights unknown."""
+    """Black blocks in the image, with unknown heights."""
 
     def __init__(self, blocks: tuple[int, int], side_px: tuple[int, int], p: float):
         super().__init__(blocks, hole_height_range=side_px, hole_width_range=side_px, fill_mask=float("nan"), p=p)
@@ -84,7 +85,7 @@ class PoseCoarseDropout(PoseAware, A.CoarseDropout):
 
 
 class PoseHeightStretch(PoseAware, A.DualTransform):
-    """Everything taller or lower by a factor drawn evenly in its logarithm, the image warped to match."""
+    """All heights times a random factor, uniform in its logarithm, and the image warped to match."""
 
     def __init__(self, factor: tuple[float, float], p: float):
         super().__init__(p=p)
@@ -111,7 +112,7 @@ class PoseHeightStretch(PoseAware, A.DualTransform):
 
 
 class PoseLabelSpeckle(PoseAware, A.DualTransform):
-    """A small share of known heights replaced by heights of other pixels, as lidar labels have them."""
+    """A small share of the known heights, replaced by heights of other pixels. Lidar labels have such errors."""
 
     def __init__(self, share: float, p: float):
         super().__init__(p=p)
@@ -134,9 +135,9 @@ class PoseLabelSpeckle(PoseAware, A.DualTransform):
 
 
 class Fog(A.ImageOnlyTransform):
-    """A patchy white veil whose thickest parts have the drawn opacity.
+    """A patchy white veil. Its thickest parts have the drawn opacity.
 
-    A.RandomFog takes 0.5 to 1.5 s for 768 x 768 px and blurs the whole image over 25 px besides.
+    A.RandomFog takes 0.5 to 1.5 s for 768 x 768 px and also blurs the whole image over 25 px.
     """
 
     PATCHES = 6  # along each side
@@ -152,7 +153,7 @@ class Fog(A.ImageOnlyTransform):
 
 
 class ColourPCA(A.FancyPCA):
-    """One shift of all colours along their principal components (Krizhevsky 2012); A.FancyPCA takes 100 ms."""
+    """One shift of all colours along their principal components (Krizhevsky 2012). A.FancyPCA takes 100 ms."""
 
     def apply(self, img, alpha_vector, **params):
         variances, components = np.linalg.eigh(np.cov(img[::8, ::8].reshape(-1, 3) / 255, rowvar=False))
@@ -160,10 +161,11 @@ class ColourPCA(A.FancyPCA):
 
 
 def create_transform(cfg: AugmentConfig) -> A.Compose:
-    """The chain of a training crop: resize to crop_px, options on heights, then the configured level.
+    """The chain of a training crop: resizing to crop_px, the configured options on heights, the configured level.
 
-    light and medium are the second-place recipe's; hard is medium with wider ranges, compression and blur; safe and
-    sensor move no pixel but by flips and quarter turns, and sensor does what cameras, optics and files do.
+    The levels light and medium are those of the second-place recipe. hard is medium with wider ranges, compression and
+    blur. safe and sensor move pixels only by flips and quarter turns. sensor imitates the effects of cameras, optics
+    and file compression.
     """
     chain = [PoseResize(cfg.crop_px)]
     if cfg.stretch_probability:
@@ -229,7 +231,7 @@ def _tones(brightness: float) -> list:
 
 
 def _noises() -> list:
-    # Gaussian noise of 3 to 7 grey levels; the library's default would drown the image.
+    # Gaussian noise of 3 to 7 grey levels. The default of Albumentations has 51 to 112.
     return [A.ISONoise(), A.GaussNoise(std_range=(0.012, 0.028)), A.MultiplicativeNoise()]
 
 
@@ -241,7 +243,7 @@ LEVELS = {"none": list, "d4": _d4, "safe": _safe, "sensor": _sensor, "light": _l
 
 
 def compose(chain: list) -> A.Compose:
-    """An A.Compose of pose-safe transforms. Raises TypeError for one that would move pixels and leave the pose."""
+    """An A.Compose of transforms. Raises TypeError for a transform that moves pixels but not the pose."""
     for transform in _leaves(chain):
         if isinstance(transform, A.DualTransform) and not isinstance(transform, PoseAware):
             raise TypeError(f"{type(transform).__name__} moves pixels but not the pose; use a PoseAware transform")
@@ -251,8 +253,8 @@ def compose(chain: list) -> A.Compose:
 def seed_transform(transform: A.Compose, seed: int) -> None:
     """Make the next draw of a chain a pure function of seed.
 
-    All its transforms share one generator: Albumentations' own set_random_seed gives each a generator of the same
-    seed, so that all of them would draw the same numbers.
+    All transforms of the chain share one generator. set_random_seed of Albumentations would give each transform its
+    own generator with the same seed, so all of them would draw the same numbers.
     """
     transform.set_random_state(np.random.default_rng(seed), random.Random(seed))
 

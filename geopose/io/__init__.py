@@ -1,1 +1,1 @@
-"""The competition's files. Centimetres, 65535, px/cm and file names are known in this package only."""
+"""The competition's files. Only this package knows about centimetres, 65535, px/cm and file names."""

@@ -13,7 +13,7 @@ from geopose.io.rasters import CM_PER_M, holds_centimetres, open_raster
 
 @dataclass(frozen=True)
 class VflowLabel:
-    """Image-wide label: scale in px/m, and angle in radians, [0, 2 pi) as written by the labeller."""
+    """Scale in px/m and angle in radians of a whole image. Labels have angles in [0, 2 pi)."""
 
     scale_px_per_m: float
     angle_rad: float
@@ -39,8 +39,9 @@ def read_pose(path: str | os.PathLike, centimetres: bool) -> VflowLabel:
 def parse_vflow(text: str | bytes, where: str, centimetres: bool = True, finite: bool = True) -> VflowLabel:
     """Scale and angle from JSON text. where names the file in errors.
 
-    centimetres: "scale" is px/cm, otherwise px/m. A file with "scale_px_per_m" and "angle_rad", as predict.py writes it
-    for images, names its own units. finite=False accepts NaN and infinity, which the score then counts.
+    If centimetres is true, "scale" is px/cm, otherwise px/m. A file with "scale_px_per_m" and "angle_rad" names its own
+    units; the predict command writes such files for images outside a competition folder. finite=False accepts NaN and
+    infinity.
     """
     try:
         values = json.loads(text, parse_int=float)  # an integer of 400 digits is not a valid float

@@ -29,6 +29,7 @@ warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
 
 UNKNOWN_CM = 65535
 CM_PER_M = 100.0
+UNKNOWN_VALUES = f"{UNKNOWN_CM} or NaN"  # for messages
 MAX_AGL_M = (UNKNOWN_CM - 1) / CM_PER_M
 MAX_PIXELS = 500_000_000  # limit for rasters that are read completely
 DEFLATE = {"compress": "deflate", "zlevel": 1}  # three times as fast as the default level, and files are 5 % larger
@@ -139,7 +140,7 @@ def _read_heights(raster: DatasetReader, where: str, window: Window | None = Non
 
 
 def _refuse_giant(raster: DatasetReader, where: str) -> None:
-    """A damaged header may ask for more memory than the machine has."""
+    """Raise UserError for a very large raster, because a damaged header may request more memory than there is."""
     if raster.height * raster.width > MAX_PIXELS:
         raise UserError(
             f"{where}: {raster.height}x{raster.width}, more than {MAX_PIXELS:.0e} pixels; "

@@ -1,8 +1,8 @@
-"""Train a list of variants under the same budget on the same fold, and tabulate their scores.
+"""Compare variants of a training: `python -m geopose compare configs/ablation/lite0.yaml --data DIR --folds FILE`.
 
-`python -m geopose compare configs/ablation/lite0.yaml --data DIR --folds FILE` trains what is not finished yet, each
-variant and seed in a process of its own, predicts the test half and writes a markdown and a CSV table. DATA must have
-the truth of its test half.
+A list of variants is trained on one fold with the same budget. Each variant and seed is trained in its own process, and
+finished trainings are skipped. Each run then predicts the test half. The scores go to a markdown table and a CSV table.
+The data must include the truth of the test half.
 """
 
 import subprocess
@@ -20,14 +20,13 @@ from geopose.io.tables import write_csv
 from geopose.runs.folder import read_manifest, run_config
 from geopose.scoring.evaluate import evaluate
 
-ROOT = Path(__file__).parents[2]
 PLAN_KEYS = {"config", "budget", "predict", "seeds", "variants"}
 VARIANT_KEYS = {"config", "settings"}
 
 
 @dataclass(frozen=True)
 class Job:
-    """One training: a variant's name, its config, its own settings, and all settings it is trained with."""
+    """One training. settings are the variant's own; overrides are all key=value settings of the training."""
 
     variant: str
     config: str
@@ -38,33 +37,31 @@ class Job:
 
 
 def main() -> int:
+    """Train, predict and score all variants, write the tables and print the markdown table."""
     parser = Parser(
-        __doc__.split("\n")[0], "python -m geopose compare configs/ablation/lite0.yaml --data data/synthetic"
+        "Train a list of variants with the same budget on the same fold, and write a table of their scores.",
+        "python -m geopose compare configs/ablation/lite0.yaml --data DIR --folds DIR/folds-stratified10.csv",
     )
     parser.add_argument(
-        "list", metavar="LIST", help="YAML with config, budget, variants; seeds and predict flags if need be"
+        "list", metavar="LIST", help="YAML with config, budget and variants; optional: seeds and predict flags"
     )
     parser.add_argument("--data", required=True, metavar="DIR", help="competition folder with truth/")
     parser.add_argument("--folds", required=True, metavar="FILE", help="folds CSV")
-    parser.add_argument("--fold", type=int, default=0, help="fold left out")
-    parser.add_argument("--runs", type=Path, metavar="DIR", help="where runs go; default: runs/<folder of LIST>")
-    parser.add_argument("--out", type=Path, metavar="PREFIX", help="tables, .md and .csv; default: docs/<folder>")
+    parser.add_argument("--fold", type=int, default=0, help="validation fold")
+    parser.add_argument("--runs", type=Path, metavar="DIR", help="folder for the runs; default: runs/<folder of LIST>")
+    parser.add_argument(
+        "--out", type=Path, metavar="PREFIX", help="tables .md and .csv; default: docs/<folder of LIST>"
+    )
     args = parser.parse_args()
 
     plan, kind = read_plan(args.list), Path(args.list).resolve().parent.name
     if not (Path(args.data) / "truth").is_dir():
-        raise UserError(f"{args.data} has no truth/ folder to score against; use the synthetic data")
+        raise UserError(f"{args.data} has no truth/ folder, so it cannot be scored; use the synthetic data")
     data = [f"data.root={args.data}", f"data.folds={args.folds}", f"data.fold={args.fold}"]
     jobs = list_jobs(plan, data, args.runs or Path("runs") / kind, f"fold{args.fold}")
     for job in jobs:
-        load_config(job.config, job.overrides)  # a typo in a late variant shows before the first one trains
-    results = []
-    for job in jobs:
-        run_script("train.py", job.config, *job.overrides)
-        tarball = job.run_dir.parent / "submission.tar.gz"
-        run_script("predict.py", "--data", args.data, "--runs", job.run_dir, "--out", tarball, *plan["predict"])
-        results.append(describe(job, evaluate(Path(args.data) / "truth", tarball).scores))
-    table = pd.DataFrame(results)
+        load_config(job.config, job.overrides)  # a typo in any variant is reported before training starts
+    table = pd.DataFrame([run_job(job, args.data, plan["predict"]) for job in jobs])
     out = args.out or Path("docs") / kind
     out.parent.mkdir(parents=True, exist_ok=True)
     write_csv(table, out.with_suffix(".csv"))
@@ -75,28 +72,30 @@ def main() -> int:
 
 
 def read_plan(path: str | Path) -> dict:
-    """The list of variants, its optional parts filled in.
+    """The list of variants, completed with the defaults of its optional parts.
 
-    config (a path), budget (settings of every variant), predict (flags of predict.py; --tta none), seeds (42), and
-    variants: name -> settings, or name -> {config, settings} for one on another config.
+    config is a path, and budget is the list of settings for all variants. variants maps a name to its settings, or to
+    {config, settings} for a variant with another config. Optional are predict, flags of the predict command (default:
+    --tta none), and seeds (default: 42).
     """
     if not Path(path).exists():
-        raise UserError(f"{path}: no such list of variants; there is configs/ablation/lite0.yaml")
+        raise UserError(f"{path}: no such list of variants; for example, use configs/ablation/lite0.yaml")
     plan = {"predict": ["--tta", "none"], "seeds": [42]} | OmegaConf.to_container(OmegaConf.load(path))
     if set(plan) != PLAN_KEYS:
         odd = ", ".join(sorted(set(plan) ^ PLAN_KEYS))
-        raise UserError(f"{path}: lacks or does not know {odd}; see configs/ablation/lite0.yaml")
+        raise UserError(f"{path}: missing or unknown keys {odd}; see configs/ablation/lite0.yaml")
     for name, variant in plan["variants"].items():
         if isinstance(variant, list):
             variant = {"settings": variant}
-        if not set(variant) <= VARIANT_KEYS:
-            raise UserError(f"{path}: {name} has {', '.join(set(variant) - VARIANT_KEYS)}; give config and settings")
+        unknown = ", ".join(sorted(set(variant) - VARIANT_KEYS))
+        if unknown:
+            raise UserError(f"{path}: {name} has unknown keys {unknown}; give config and settings")
         plan["variants"][name] = {"config": plan["config"], "settings": []} | variant
     return plan
 
 
 def list_jobs(plan: dict, data: list[str], runs: Path, fold: str) -> list[Job]:
-    """Every variant with every seed; with several seeds a run's folder names its own."""
+    """One job per seed and variant. If there are several seeds, the run's folder includes the seed."""
     jobs = []
     for seed in plan["seeds"]:
         for name, variant in plan["variants"].items():
@@ -108,15 +107,23 @@ def list_jobs(plan: dict, data: list[str], runs: Path, fold: str) -> list[Job]:
     return jobs
 
 
-def run_script(script: str, *words) -> None:
-    """Run one of the repository's scripts; what it prints is shown. Raises UserError when it fails."""
-    command = [sys.executable, str(ROOT / script), *map(str, words)]
+def run_job(job: Job, data: str, predict_flags: list[str]) -> dict:
+    """Train and predict a job, each in its own process, and return its row of the table. Finished work is skipped."""
+    run_process("train", job.config, *job.overrides)
+    tarball = job.run_dir.parent / "submission.tar.gz"
+    run_process("predict", "--data", data, "--runs", job.run_dir, "--out", tarball, *predict_flags)
+    return describe(job, evaluate(Path(data) / "truth", tarball).scores)
+
+
+def run_process(*words) -> None:
+    """Run `python -m geopose WORDS` and show its output. Raises UserError when it fails."""
+    command = [sys.executable, "-m", "geopose", *map(str, words)]
     if subprocess.run(command, check=False).returncode:
-        raise UserError(f"{script} {' '.join(map(str, words))} failed; its own message stands above")
+        raise UserError(f"'geopose {' '.join(map(str, words))}' failed; its error message is above")
 
 
 def describe(job: Job, scores: dict) -> dict:
-    """One training's row."""
+    """One row of the table."""
     manifest, by_city = read_manifest(job.run_dir), scores["cities"]
     cities = by_city.values()
     crop_px = run_config(job.run_dir).augment.crop_px
@@ -142,10 +149,10 @@ def describe(job: Job, scores: dict) -> dict:
 
 
 def format_table(table: pd.DataFrame) -> str:
-    """The variants as a markdown table, means over their seeds.
+    """The variants as a markdown table of means over their seeds.
 
-    Unexplained is 1 - score over the first variant's: 2 means twice as much variance left unexplained. The last columns
-    are the cities' scores.
+    The column unexplained is (1 - score) of a variant divided by (1 - score) of the first variant, so 2 means twice as
+    much unexplained variance. The last columns are the scores of the cities.
     """
     columns = ("score", "range", "unexplained", "AGL R2", "VFLOW R2", "angle error", "validation R2", "steps")
     cities = [column for column in table if column.startswith("r2_")]

@@ -1,4 +1,4 @@
-"""Run folders: settings, manifests, which checkpoints were kept. Imports no torch, so that looking is quick."""
+"""Run folders: settings, manifests, checkpoints and fingerprints. This module does not import torch, so it is fast."""
 
 import hashlib
 import json
@@ -12,61 +12,66 @@ from geopose.config import Config, load_config
 from geopose.io.files import write_bytes
 
 
+def run_config(run_dir: str | os.PathLike) -> Config:
+    """The settings with which a run was trained."""
+    return load_config(Path(run_dir) / "config.yaml")
+
+
 def write_manifest(run_dir: Path, manifest: dict) -> None:
-    """Write manifest.json, which marks the run as finished."""
+    """Write manifest.json. A run is finished when it has this file."""
     write_bytes(run_dir / "manifest.json", (json.dumps(manifest, indent=2) + "\n").encode())
 
 
 def is_finished(run_dir: str | os.PathLike) -> bool:
-    """Whether a run ended well."""
+    """Whether a run has ended successfully."""
     return (Path(run_dir) / "manifest.json").exists()
 
 
 def read_manifest(run_dir: str | os.PathLike) -> dict:
-    """A finished run's manifest. Raises UserError when the folder holds no finished run."""
+    """The manifest of a finished run. Raises UserError when the folder has no finished run."""
     path = Path(run_dir) / "manifest.json"
     if not path.exists():
         raise UserError(f"{path} missing: {run_dir} holds no finished run; train it with 'make train'")
     try:
         return json.loads(path.read_text())
     except ValueError:
-        raise UserError(f"{path}: not JSON; train the run again") from None
+        raise UserError(f"{path}: not valid JSON; train the run again") from None
 
 
 def finished_runs(runs_root: str | os.PathLike, data_root: str | os.PathLike) -> list[Path]:
-    """Finished runs under a folder that were trained on data_root, by name."""
+    """Finished runs in a folder that were trained on data_root, sorted by name."""
     manifests = sorted(Path(runs_root).glob("*/fold*/manifest.json"))
     here = Path(data_root).resolve()
     return [m.parent for m in manifests if Path(read_manifest(m.parent)["data"]["root"]).resolve() == here]
 
 
 def newest_run(runs_root: str | os.PathLike) -> Path:
-    """The run under a folder that was finished last. Raises UserError when there is none."""
+    """The most recently finished run in a folder. Raises UserError when there is none."""
     manifests = list(Path(runs_root).glob("*/fold*/manifest.json"))
     if not manifests:
-        raise UserError(f"no finished run under {runs_root}/; run 'make train' or name --runs")
+        raise UserError(f"no finished run under {runs_root}/; run 'make train' or give --runs")
     return max(manifests, key=lambda path: path.stat().st_mtime).parent
 
 
 def checkpoint_paths(run_dir: str | os.PathLike) -> list[Path]:
-    """The checkpoints a finished run kept, best first."""
+    """Paths of a finished run's checkpoints, best first. Raises UserError when one is missing."""
     paths = [Path(run_dir) / "checkpoints" / kept["file"] for kept in read_manifest(run_dir)["checkpoints"]]
     missing = [path for path in paths if not path.exists()]
     if missing:
-        raise UserError(f"{missing[0]} missing, though its manifest names it; train the run again")
+        raise UserError(f"{missing[0]} missing, but the manifest names it; train the run again")
     return paths
 
 
 def fingerprint_checkpoints(runs: list[str | os.PathLike]) -> dict[str, str]:
-    """Path -> SHA-256 of every checkpoint the runs kept."""
+    """Path -> SHA-256 of every checkpoint of the runs."""
     return {str(path): fingerprint_file(path) for run in runs for path in checkpoint_paths(run)}
 
 
 def usual_sizes(runs: list[str | os.PathLike]) -> dict[str, tuple[float, ...]]:
-    """zooms and zoom_weights, as BlendConfig takes them: sizes of views that all of the runs' configs name, ascending.
+    """zooms and zoom_weights of BlendConfig: the sizes of views that the configs of all runs have in common, ascending.
 
-    A size weighs as the runs weigh it in the mean, each by its share; where they agree on no size, it is 1 alone.
-    Raises UserError for a folder that holds no finished run.
+    The weight of a size is its mean share over the runs. If the runs have no size in common, the only size is 1.
+    Raises UserError for a folder without a finished run.
     """
     shares = []
     for run in runs:
@@ -79,7 +84,7 @@ def usual_sizes(runs: list[str | os.PathLike]) -> dict[str, tuple[float, ...]]:
 
 
 def encode_recipe(recipe: dict) -> bytes:
-    """All that decides some predictions, but for the code, as it stands in a file beside them."""
+    """The recipe of predictions as JSON: everything that determines them, except the code."""
     return (json.dumps(recipe, indent=2) + "\n").encode()
 
 
@@ -90,24 +95,19 @@ def fingerprint_file(path: Path) -> str:
 
 
 def fingerprint_images(root: str | os.PathLike, table: str, images: Iterable[str | os.PathLike]) -> str:
-    """SHA-256 over a data folder's metadata.csv, one more of its tables, and images' names, sizes and times of change.
+    """SHA-256 of a data folder's metadata.csv, another table, and the names, sizes and modification times of images.
 
-    Hashing the images themselves would read the whole folder before a prediction starts.
+    The images themselves are not hashed, because that would read the whole folder before a prediction starts.
     """
     stats = ((Path(image).name, Path(image).stat()) for image in images)
     return digest_folder(root, table, (f"{name} {stat.st_size} {stat.st_mtime_ns}\n" for name, stat in stats))
 
 
 def digest_folder(root: str | os.PathLike, table: str, lines: Iterable[str]) -> str:
-    """SHA-256 over a data folder's metadata.csv, one more of its tables, and lines about its files."""
+    """SHA-256 of a data folder's metadata.csv, another table, and lines about its files."""
     digest = hashlib.sha256()
     for name in ("metadata.csv", table):
         digest.update((Path(root) / name).read_bytes())
     for line in lines:
         digest.update(line.encode())
     return digest.hexdigest()
-
-
-def run_config(run_dir: str | os.PathLike) -> Config:
-    """The settings a run was trained with."""
-    return load_config(Path(run_dir) / "config.yaml")

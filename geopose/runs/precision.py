@@ -1,6 +1,7 @@
-"""What half precision costs: `python -m geopose precision --run RUN` predicts the same tiles in each precision.
+"""Measure what half precision costs: `python -m geopose precision --run RUN`.
 
-Prints the score of each, how far heights and angles move from float32, and every layer whose output was not finite.
+The command predicts the run's validation tiles in each precision that the device has. It prints the score of each
+precision, the largest differences of heights and angles from float32, and every layer whose output was not finite.
 """
 
 import math
@@ -22,7 +23,10 @@ from geopose.runs.folder import run_config
 
 @dataclass(frozen=True)
 class Audit:
-    """One precision: its score, or what broke; the largest differences from float32 over all tiles."""
+    """One precision: its score and the largest differences from float32 over all tiles, or the error.
+
+    broken_layers counts the values that were not finite, by layer.
+    """
 
     precision: str
     r2: float = math.nan
@@ -33,9 +37,13 @@ class Audit:
 
 
 def main() -> int:
-    parser = Parser(__doc__.split("\n")[0], "python -m geopose precision --run runs/lite0_synthetic/fold0")
+    """Print the table of precisions. Returns 1 if a prediction was not finite, otherwise 0."""
+    parser = Parser(
+        "Predict a run's validation tiles in each precision and compare scores, heights and angles with float32.",
+        "python -m geopose precision --run runs/lite0_synthetic/fold0",
+    )
     parser.add_argument("--run", required=True, metavar="RUN", help="a finished run")
-    parser.add_argument("--tiles", type=int, metavar="N", help="no more than the first N of them")
+    parser.add_argument("--tiles", type=int, metavar="N", help="only the first N tiles; default: all")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     args = parser.parse_args()
     if args.tiles is not None and args.tiles < 1:
@@ -48,7 +56,7 @@ def main() -> int:
 
 
 def audit(run: str, tiles: pd.DataFrame, device: torch.device) -> list[Audit]:
-    """Predict the tiles (columns of io.read_train_table) in every precision the device has, fp32 first."""
+    """Predict the tiles (columns of read_train_table) in every precision that the device has, fp32 first."""
     precisions = [name for name in DTYPES if name != "fp16" or device.type == "cuda"]
     audits, reference = [], None
     for precision in precisions:
@@ -71,13 +79,13 @@ def audit(run: str, tiles: pd.DataFrame, device: torch.device) -> list[Audit]:
 
 
 def predict(run: str, tiles: pd.DataFrame, device: torch.device, precision: str) -> list[TilePrediction]:
-    """Plain predictions by the run's best checkpoint."""
+    """Predictions by the run's best checkpoint, without test-time augmentation."""
     blend = BlendConfig(tta="none", checkpoint_weights=(1.0,), precision=precision)
     return list(Ensemble([run], blend, device, Calibration()).predict_tiles(tiles))
 
 
 def format_audits(audits: list[Audit]) -> str:
-    """One line per precision."""
+    """The table: one line per precision and one per broken layer."""
     lines = [f"{'precision':10} {'R2':>8} {'height m':>9} {'angle deg':>10}   largest differences from fp32"]
     for a in audits:
         figures = f"{a.r2:8.4f} {a.height_difference_m:9.3f} {a.angle_difference_deg:10.3f}"

@@ -1,8 +1,8 @@
-"""A run small enough to be kept beside the code: `python -m geopose release --run RUN --out DIR`.
+"""Make a run small enough for the repository: `python -m geopose release --run RUN --out DIR`.
 
-The run's checkpoints become one: their weighted mean, in float16, which halves the bytes. Settings and curves are
-copied; the manifest stays the training's but for the checkpoint, whose validation score is predicted anew, and tells
-under "released" which checkpoints it is the mean of.
+The new run has one checkpoint: the mean of the run's checkpoints, in float16, which halves the file size. Settings and
+training curves are copied. The manifest is that of the training, with two changes: "checkpoints" names the new file and
+its validation score, which is computed again, and "released" lists the checkpoints of the mean.
 """
 
 import shutil
@@ -22,18 +22,18 @@ COPIED = ("config.yaml", "metrics.csv", "train.log")
 
 
 def release(run: Path, out: Path) -> dict:
-    """Write the released run into a new folder, whole or not at all, and return its manifest.
+    """Write the released run into a new folder, completely or not at all, and return its manifest.
 
-    Raises UserError when out exists, or a weight is too large for float16.
+    Raises UserError when out exists or a weight is too large for float16.
     """
     if out.exists():
-        raise UserError(f"{out} exists already; remove it or give another --out")
+        raise UserError(f"{out} already exists; remove it or give another --out")
     trained = read_manifest(run)
     ranked = weigh_checkpoints(checkpoint_paths(run), BlendConfig())
     model = load_average_model(run, ranked, torch.device("cpu")).half()
     broken = [name for name, values in model.state_dict().items() if not bool(torch.isfinite(values).all())]
     if broken:
-        raise UserError(f"{run}: {broken[0]} does not fit float16; train with a smaller optim.lr")
+        raise UserError(f"{run}: {broken[0]} is too large for float16; train with a smaller optim.lr")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as folder:
         new = Path(folder) / out.name
@@ -52,12 +52,13 @@ def release(run: Path, out: Path) -> dict:
 
 
 def main() -> int:
+    """Write the released run and print its size and score."""
     parser = Parser(
-        "Make a run small: the mean of its checkpoints, in float16.",
+        "Shrink a run to one checkpoint, the mean of its checkpoints in float16.",
         "python -m geopose release --run runs/lite0_large/fold0 --out runs/synthetic_lite0/fold0",
     )
-    parser.add_argument("--run", required=True, type=Path, metavar="RUN", help="a finished run, its data at hand")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of the released run")
+    parser.add_argument("--run", required=True, type=Path, metavar="RUN", help="a finished run; its data must exist")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the released run")
     args = parser.parse_args()
     kept = release(args.run, args.out)["checkpoints"][0]
     megabytes = (args.out / "checkpoints" / kept["file"]).stat().st_size / 1e6

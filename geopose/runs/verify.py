@@ -1,13 +1,16 @@
-"""Is it the same again? `python -m geopose verify --run RUN` checks a run against its manifest and predicts anew.
+"""Check that a run can be reproduced: `python -m geopose verify --run RUN`.
 
-Hashes of checkpoints, data and folds first; then the best checkpoint's validation score, predicted again;
-with --tarball, that tarball, predicted again from the recipe beside it and compared byte for byte, else figure by
-figure; with --retrain, the checkpoints, trained again from the recorded schedule. Exit status 1 when anything differs.
+1. The hashes of checkpoints, data and folds are compared with the manifest.
+2. The validation score of the best checkpoint is computed again.
+3. With --tarball, that tarball is predicted again from the recipe in the file next to it, and the bytes are compared.
+   If they differ, the largest differences of heights, scales and angles are shown.
+4. With --retrain, the run is trained again with the recorded schedule, and the checkpoints are compared.
 """
 
 import json
 import tempfile
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -28,29 +31,33 @@ from geopose.runs.folder import checkpoint_paths, fingerprint_file, read_manifes
 from geopose.scoring.submission import read_predictions
 from geopose.training.manifest import fingerprint_data
 
-SAME_R2 = 1e-6  # what another order of sums may change
+SAME_R2 = 1e-6  # another order of summation may change the score by this much
 
 
 def main() -> int:
-    parser = Parser(__doc__.split("\n")[0], "python -m geopose verify --run runs/lite0_synthetic/fold0")
+    """Print one line per check. Returns 1 if anything differs, otherwise 0."""
+    parser = Parser(
+        "Check that a run can be reproduced: compare hashes with its manifest and compute its validation score again.",
+        "python -m geopose verify --run runs/lite0_synthetic/fold0",
+    )
     parser.add_argument("--run", required=True, type=Path, metavar="RUN", help="a finished run")
-    parser.add_argument("--tarball", type=Path, metavar="FILE", help="a tarball of predict.py to make again")
-    parser.add_argument("--retrain", action="store_true", help="train the run again and compare its checkpoints")
+    parser.add_argument("--tarball", type=Path, metavar="FILE", help="also predict this tarball again and compare")
+    parser.add_argument("--retrain", action="store_true", help="also train the run again and compare its checkpoints")
     args = parser.parse_args()
-    faults = []
-    checks = [*check_hashes(args.run), *check_score(args.run)]
+    checks = [check_hashes(args.run), check_score(args.run)]
     if args.tarball:
-        checks += check_tarball(args.tarball)
+        checks.append(check_tarball(args.tarball))
     if args.retrain:
-        checks += check_training(args.run)
-    for same, text in checks:
+        checks.append(check_training(args.run))
+    status = 0
+    for same, text in chain.from_iterable(checks):
         print(f"{'same   ' if same else 'DIFFERS'} {text}", flush=True)
-        faults += [] if same else [text]
-    return 1 if faults else 0
+        status = status if same else 1
+    return status
 
 
 def check_hashes(run: Path) -> Iterator[tuple[bool, str]]:
-    """Checkpoints, data and folds against the manifest."""
+    """Compare checkpoints, data and folds with the manifest. Yields (same, text), like all checks."""
     manifest, config = read_manifest(run), run_config(run)
     for kept, path in zip(manifest["checkpoints"], checkpoint_paths(run), strict=True):
         yield fingerprint_file(path) == kept["sha256"], f"bytes of {path}"
@@ -59,13 +66,13 @@ def check_hashes(run: Path) -> Iterator[tuple[bool, str]]:
 
 
 def check_score(run: Path) -> Iterator[tuple[bool, str]]:
-    """The best checkpoint's validation score, predicted again."""
+    """Compute the best checkpoint's validation score again and compare it."""
     r2, best = validation_r2(run), read_manifest(run)["checkpoints"][0]
     yield abs(r2 - best["r2"]) <= SAME_R2, f"validation R2 of {best['file']}: {r2:.6f}, recorded {best['r2']:.6f}"
 
 
 def validation_r2(run: Path) -> float:
-    """A run's best checkpoint's score on its validation tiles, in the precision and on the device of training."""
+    """Score of a run's best checkpoint on its validation tiles, with the precision and device of training."""
     manifest = read_manifest(run)
     _, tiles, _ = split_fold(run_config(run))
     blend = BlendConfig(tta="none", checkpoint_weights=(1.0,), precision=manifest["precision"])
@@ -74,10 +81,10 @@ def validation_r2(run: Path) -> float:
 
 
 def check_tarball(tarball: Path) -> Iterator[tuple[bool, str]]:
-    """A tarball made again from the recipe beside it: its bytes or, where these differ, how far its figures are off."""
+    """Predict a tarball again from the recipe next to it. Compare the bytes or, if they differ, the values."""
     path = tarball.with_name(f"{tarball.name}.json")
     if not (tarball.exists() and path.exists()):
-        raise UserError(f"{tarball}: it or {path.name} is missing; predict.py writes both")
+        raise UserError(f"{tarball} or {path.name} missing; 'python -m geopose predict' writes both")
     recipe = json.loads(path.read_text())
     blend = BlendConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in recipe["blend"].items()})
     calibration = Calibration({city: Factors(**f) for city, f in recipe["calibration"]["cities"].items()})
@@ -97,7 +104,7 @@ def describe_difference(one: Path, other: Path) -> str:
     """The largest differences of heights, scales and angles between two tarballs."""
     files = [dict(read_predictions(path)) for path in (one, other)]
     if files[0].keys() != files[1].keys():
-        return "other members"
+        return "the files have other names"
     height_m = scale = angle_rad = 0.0
     for name in files[0]:
         if label_of(name)[1] == "agl":
@@ -112,15 +119,15 @@ def describe_difference(one: Path, other: Path) -> str:
 
 
 def check_training(run: Path) -> Iterator[tuple[bool, str]]:
-    """The run trained again, a time budget replaced by the schedule it came to, and its checkpoints compared."""
-    from geopose.training.runner import train  # imports Catalyst, slow
+    """Train the run again and compare the checkpoints. The recorded schedule replaces a time budget."""
+    from geopose.training.runner import train  # imports Catalyst, which is slow
 
     manifest, config = read_manifest(run), run_config(run)
     if "released" in manifest:
-        raise UserError(f"{run} is the mean of another run's checkpoints; make it again with 'make release'")
+        raise UserError(f"{run} is the mean of another run's checkpoints; use 'make release' to make it again")
     if config.train.max_minutes:
         config.train.max_minutes, config.train.schedule_boundaries = None, manifest["schedule_boundaries"]
-    config.train.precision = manifest["precision"]  # auto may choose another today
+    config.train.precision = manifest["precision"]  # auto could choose another one on this machine
     with tempfile.TemporaryDirectory() as folder:
         config.run.dir = folder
         again = read_manifest(train(config))

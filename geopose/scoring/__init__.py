@@ -1,1 +1,1 @@
-"""The challenge's score and its submission tarballs."""
+"""The challenge's score, and its submission tarballs: writing, reading, validation."""

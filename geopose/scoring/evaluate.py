@@ -1,7 +1,7 @@
 """Score predictions as the challenge does: `python -m geopose evaluate --truth DIR --pred DIR_OR_TARBALL`.
 
-Each file is read once and no more than a few tiles are in memory. Heights and pose of a tile may come in any order:
-heights are reduced to a handful of sums at once, and joined with the pose at the end.
+Each file is read once, and only a few tiles are in memory at a time. The files of a tile may come in any order. Heights
+are reduced to a few sums as soon as they are read. At the end the sums are combined with the poses.
 """
 
 import json
@@ -30,7 +30,7 @@ MAX_WORKERS = 8  # each holds a few float64 tiles: 200 MB at 2048 px
 
 @dataclass(frozen=True)
 class ScoredTile:
-    """A tile's height sums and true pose; the units say how to read the poses that belong to the heights."""
+    """A tile's height sums, its true pose, and the units of its height files, which are also those of its poses."""
 
     heights: HeightSums
     true_pose: VflowLabel
@@ -40,7 +40,10 @@ class ScoredTile:
 
 @dataclass
 class Evaluation:
-    """scores: what PoseScores.compute returns; ids without a usable prediction; predicted names that are no tile."""
+    """scores is the result of PoseScores.compute. failed lists true ids without a valid prediction.
+
+    unknown lists predicted files that belong to no true id.
+    """
 
     scores: dict
     failed: list[str] = field(default_factory=list)
@@ -48,9 +51,9 @@ class Evaluation:
 
 
 def evaluate(truth: str | Path, pred: str | Path) -> Evaluation:
-    """Score a folder or tarball of predictions against a folder of truth; both in the competition's file layout.
+    """Score a folder or tarball of predictions against a folder of truth, both in the competition's file format.
 
-    Raises UserError when a file is damaged, sizes differ, the truth mixes units, or nothing predicts any true tile.
+    Raises UserError when a file is damaged, sizes differ, the truth mixes units, or no true tile has a prediction.
     """
     labels = find_labels(truth).set_index("id")
     pose_texts: dict[str, bytes] = {}
@@ -72,7 +75,7 @@ def evaluate(truth: str | Path, pred: str | Path) -> Evaluation:
 
     tiles = dict(progress(_map_bounded(score, height_files()), "evaluate", total=len(labels), unit="tile"))
     if not tiles and not pose_texts:
-        raise UserError(f"{pred}: holds no prediction for any tile of {truth}; give both for the same ids")
+        raise UserError(f"{pred} has no prediction for any tile of {truth}; give both for the same ids")
     if len({tile.true_centimetres for tile in tiles.values()}) > 1:
         raise UserError(f"{truth}: {MIXED_UNITS}")
     scores = PoseScores(sorted({city_of(tile_id) for tile_id in labels.index}))
@@ -87,14 +90,14 @@ def _score_heights(tile_id: str, content: bytes, agl_path: str, vflow_path: str)
         (height, width), (true_height, true_width) = pred.agl_m.shape, true.agl_m.shape
         raise UserError(
             f"{agl_name(tile_id)}: {height}x{width}, but its truth is {true_height}x{true_width}; "
-            "predict at the image's own size"
+            "predict at the size of the image"
         )
     sums = height_sums(pred.agl_m, true.agl_m)
     return ScoredTile(sums, read_pose(vflow_path, true.centimetres), pred.centimetres, true.centimetres)
 
 
 def _add_tile(scores: PoseScores, tile_id: str, tiles: dict[str, ScoredTile], pose_texts: dict[str, bytes]) -> bool:
-    """Add a tile to the scores; False when it lacks a file or its pose is not finite, which fails its city."""
+    """Add a tile to the scores. Returns False if a file is missing or the pose is not finite: its city scores 0."""
     city = city_of(tile_id)
     if tile_id not in tiles or tile_id not in pose_texts:
         scores.add_missing(city)
@@ -108,10 +111,13 @@ def _add_tile(scores: PoseScores, tile_id: str, tiles: dict[str, ScoredTile], po
 
 
 def _map_bounded(function: Callable, items: Iterable) -> Iterator:
-    """function of each item in threads, in order, with few items in flight: rasterio and torch release the lock."""
+    """Results of function for each item, in order. Threads work on a few items at a time.
+
+    Threads help because rasterio and torch release Python's global lock.
+    """
     workers = min(MAX_WORKERS, os.cpu_count() or 1)
     torch_threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # in each worker: they share the cores
+    torch.set_num_threads(1)  # per worker, because the workers share the cores
     try:
         with ThreadPoolExecutor(workers) as pool:
             waiting: deque = deque()
@@ -126,7 +132,7 @@ def _map_bounded(function: Callable, items: Iterable) -> Iterator:
 
 
 def format_scores(scores: dict) -> str:
-    """The scores as a table: one line per city, then the final one."""
+    """The scores as a table: one line per city, then the final scores."""
     header = ("city", "images", "AGL R2", "VFLOW R2", "R2", "honest AGL", "VFLOW", "R2", "angle deg", "bad pixels")
     keys = ("agl_r2", "vflow_r2", "r2", "honest_agl_r2", "honest_vflow_r2", "honest_r2")
     lines = ["{:8} {:>6}  {:>8} {:>8} {:>8}  {:>10} {:>8} {:>8}  {:>9} {:>10}".format(*header)]
@@ -141,7 +147,7 @@ def format_scores(scores: dict) -> str:
 
 
 def encode_scores(scores: dict) -> bytes:
-    """The scores as JSON; NaN, which JSON lacks, becomes null."""
+    """The scores as JSON. NaN becomes null, because JSON has no NaN."""
     cities = {
         city: {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
         for city, row in scores["cities"].items()
@@ -155,19 +161,19 @@ def _warn(evaluation: Evaluation) -> None:
         names = list_some(evaluation.failed, 10)
         print(f"warning: no complete prediction for {names}: {', '.join(cities)} scores 0", file=sys.stderr)
     if evaluation.unknown:
-        print(f"warning: ignored {list_some(evaluation.unknown, 10)}: not a tile of the truth", file=sys.stderr)
+        print(f"warning: ignored {list_some(evaluation.unknown, 10)}: the truth has no such tile", file=sys.stderr)
 
 
 def main() -> None:
-    """Print the table of scores and write the JSON."""
+    """Print the table of scores, and write them as JSON on request."""
     parser = Parser(
-        "Score predictions against the truth as the challenge does: R2 per city of heights and vertical flow. "
-        "Beside the official figure, which skips unknown predicted pixels, stands the honest one.",
+        "Score predictions as the challenge does, and by the honest score, which counts unknown predicted pixels as "
+        "height 0.",
         "python -m geopose evaluate --truth data/synthetic/truth --pred submission.tar.gz --json score.json",
     )
-    parser.add_argument("--truth", type=Path, required=True, metavar="DIR", help="true AGL and VFLOW files")
-    parser.add_argument("--pred", type=Path, required=True, metavar="DIR_OR_TARBALL", help="predicted ones")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the scores here")
+    parser.add_argument("--truth", type=Path, required=True, metavar="DIR", help="folder of true AGL and VFLOW files")
+    parser.add_argument("--pred", type=Path, required=True, metavar="DIR_OR_TARBALL", help="predicted files")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the scores to this file")
     args = parser.parse_args()
     evaluation = evaluate(args.truth, args.pred)
     _warn(evaluation)

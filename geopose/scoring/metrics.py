@@ -1,11 +1,14 @@
-"""The challenge's score: R2 of heights and of vertical flow per city, pooled over pixels, exact across batches.
+"""The challenge's score: R2 of heights and of vertical flow, over all pixels of a city, then the mean over cities.
 
-A city's sums of squares are polynomials in a few sums per image, so no flow field is ever built. With the predicted
-height p, the true t, e = p - t and the flow vectors per metre A (predicted) and B (true), a pixel's flow error is
-p A - t B = e A + t (A - B). In this form the error of a good prediction is a sum of small terms, so float64 loses
-nothing to cancellation; a perfect prediction scores an error of exactly 0.
+height_sums reduces the heights of an image to seven sums. PoseScores combines them with scale and angle, adds them up
+per city, and computes the scores. The result does not depend on batches or processes, because sums only add up.
 
-The official program skips predicted pixels that are unknown in the numerator only: its denominators keep every pixel
+A city's sums of squares are polynomials in the sums of its images, so no flow field is needed. Let p be the predicted
+height of a pixel, t the true height, e = p - t, and A and B the predicted and true flow vectors per metre. Then the
+flow error of the pixel is p A - t B = e A + t (A - B). For a good prediction all these terms are small, so float64
+loses no accuracy to cancellation. The error of a perfect prediction is exactly 0.
+
+If a predicted pixel is unknown, the official program skips it in the numerator, but its denominator keeps every pixel
 of known truth. The honest score counts such pixels as height 0.
 """
 
@@ -17,18 +20,18 @@ import torch
 
 from geopose.geometry import angle_error_rad, flow_direction
 
-PIECE_PX = 2**16  # pixels summed at a time: float64 of so many stay in a core's cache
-DENOMINATOR_FLOOR = 1e-4  # the official program adds it to each total sum of squares
+PIECE_PX = 2**16  # pixels per partial sum: their float64 values fit into a core's cache
+DENOMINATOR_FLOOR = 1e-4  # the official program adds this to each total sum of squares
 
-# Columns of PoseScores.sums. All are sums over a city, so ranks and workers join theirs by adding.
+# Columns of PoseScores.sums. Each is a sum over the images of a city. t and e are defined in the module's docstring.
 COLUMNS = (
     "images",
-    "failed",  # images without a prediction or with a NaN scale or angle: each makes its city score 0
+    "failed",  # images without a prediction, or with a scale or angle that is not finite: the city then scores 0
     "pixels",  # pixels of known truth
     "agl",  # sum of t
     "agl_squared",
-    "agl_error",  # sum of e^2 over known pixels with a good prediction
-    "agl_bad",  # sum of t^2 over known pixels with a bad prediction: what counting them as height 0 adds
+    "agl_error",  # sum of e^2 over known pixels with a finite prediction
+    "agl_bad",  # sum of t^2 over the other known pixels: the honest score adds it to the error
     "flow",  # sum of flow x and flow y
     "flow_squared",
     "flow_error",
@@ -41,10 +44,11 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class HeightSums:
-    """What one image's heights add to the score, before scale and angle are known. t true, e = predicted - t.
+    """Sums over one image's heights, from which scale and angle give the score. t is true, e = predicted - t.
 
-    pixels: known truth; t, tt: over them; ee, et, good_tt: over those of them with a finite prediction;
-    bad_pixels: predicted pixels that are NaN or infinite, whether or not the truth knows them.
+    pixels counts the pixels of known truth; t and tt are sums over them. ee, et and good_tt are sums over those of them
+    that have a finite prediction. bad_pixels counts all predicted pixels that are NaN or infinite, also where the truth
+    is unknown.
     """
 
     pixels: float
@@ -57,19 +61,20 @@ class HeightSums:
 
 
 def height_sums(agl_m, true_agl_m) -> HeightSums:
-    """Sums of one image. agl_m, true_agl_m [H,W] metres, NaN unknown: arrays, or tensors on any device.
+    """Sums of one image. agl_m and true_agl_m [H,W] metres, NaN unknown: arrays, or tensors on any device.
 
-    Summed in float64 on the tensors' device, with one transfer. Raises ValueError when the shapes differ.
+    The sums are float64, computed on the tensors' device and transferred once. Raises ValueError when the shapes
+    differ.
     """
     agl_m, true_agl_m = torch.as_tensor(agl_m), torch.as_tensor(true_agl_m)
     if agl_m.shape != true_agl_m.shape:
-        raise ValueError(f"heights of shape {tuple(agl_m.shape)} against truth of shape {tuple(true_agl_m.shape)}")
+        raise ValueError(f"heights of shape {tuple(agl_m.shape)}, but truth of shape {tuple(true_agl_m.shape)}")
     pieces = zip(agl_m.flatten().split(PIECE_PX), true_agl_m.flatten().split(PIECE_PX), strict=True)
     return HeightSums(*torch.stack([_piece_sums(*piece) for piece in pieces]).sum(dim=0).tolist())
 
 
 def _piece_sums(agl_m: torch.Tensor, true_agl_m: torch.Tensor) -> torch.Tensor:
-    """The fields of HeightSums, float64 [7], of some pixels [N]."""
+    """The fields of HeightSums, float64 [7], for pixels [N]."""
     known, finite = ~torch.isnan(true_agl_m), torch.isfinite(agl_m)
     t = true_agl_m.where(known, 0.0).double()
     e = (agl_m.double() - t).where(known & finite, 0.0)
@@ -80,10 +85,10 @@ def _piece_sums(agl_m: torch.Tensor, true_agl_m: torch.Tensor) -> torch.Tensor:
 
 
 class PoseScores:
-    """Sums per city that give the score.
+    """The sums per city from which compute gives the scores.
 
-    cities fixes the rows of `sums` [cities, columns] float64, so that processes with the same cities join by adding:
-    `scores.sums += other.sums`, or an all-reduce of `scores.sums`.
+    `sums` is float64 [cities, COLUMNS], with one row per entry of cities. Processes with the same cities add their
+    sums: `scores.sums += other.sums`, or an all-reduce of `scores.sums`.
     """
 
     def __init__(self, cities: Sequence[str]):
@@ -96,10 +101,10 @@ class PoseScores:
         self.add(city, height_sums(agl_m, true_agl_m), *pose)
 
     def add(self, city: str, heights: HeightSums, scale_px_per_m, true_scale_px_per_m, angle_rad, true_angle_rad):
-        """Add one image whose heights are summed already. A scale or angle that is not finite fails its city."""
+        """Add one image by its height sums. A scale or angle that is not finite makes the city's score 0."""
         scale, true_scale = float(scale_px_per_m), float(true_scale_px_per_m)
         angle, true_angle = float(angle_rad), float(true_angle_rad)
-        true_flow_per_m = true_scale * flow_direction(true_angle)  # B of the module's text
+        true_flow_per_m = true_scale * flow_direction(true_angle)  # B of the module's docstring
         bad_tt = heights.tt - heights.good_tt
         row = {
             "images": 1.0,
@@ -128,7 +133,7 @@ class PoseScores:
         self._add_row(city, row)
 
     def add_missing(self, city: str) -> None:
-        """Count an image without a prediction: its city scores 0."""
+        """Count an image without a prediction. It makes the city's score 0."""
         self._add_row(city, {"images": 1.0, "failed": 1.0})
 
     def compute(self) -> dict:
@@ -136,8 +141,8 @@ class PoseScores:
 
         {"cities": {city: {"agl_r2", "vflow_r2", "r2", "honest_agl_r2", "honest_vflow_r2", "honest_r2", "agl_rmse_m"
         (honest), "angle_error_deg", "scale_error_px_per_m" (means over images, NaN when all failed), "bad_pixels",
-        "images"}}, "final_r2", "honest_r2", "bad_pixels"}. Cities without any known pixel are left out; the final
-        figures are means over the rest. Raises ValueError when none is left.
+        "images"}}, "final_r2", "honest_r2", "bad_pixels"}. Cities without any known pixel are excluded. The final
+        scores are means over the other cities. Raises ValueError when there are none.
         """
         cities = {}
         for city, values in zip(self.cities, self.sums.tolist(), strict=True):
@@ -159,7 +164,7 @@ class PoseScores:
 
 def _city_scores(row: dict[str, float]) -> dict:
     agl_total = row["agl_squared"] - row["agl"] ** 2 / max(row["pixels"], 1)
-    flow_total = row["flow_squared"] - row["flow"] ** 2 / max(2 * row["pixels"], 1)  # x and y under one mean
+    flow_total = row["flow_squared"] - row["flow"] ** 2 / max(2 * row["pixels"], 1)  # x and y have one common mean
     passed = row["images"] - row["failed"]
 
     def r2(error: float, total: float) -> float:

@@ -1,4 +1,4 @@
-"""Batches: draws are pure functions of seed and number, never replayed, and hold what the files hold."""
+"""Datasets and loaders: draws are pure functions of seed and number, never repeat, and contain the files' values."""
 
 import numpy as np
 import pytest
@@ -68,18 +68,18 @@ def test_tiles_kept_in_memory_give_the_same_crops(crops, table):
     assert len(kept.kept) == 2 * len(table) and not crops.kept
     assert 0 < kept.room_bytes < 1_000_000
     small = CropDataset(table, crops.cfg, ModelConfig(), seed=1)
-    small.room_bytes = 1  # holds the first file read, then nothing more
+    small.room_bytes = 1  # enough for the first file, and for no other
     assert [small[draw]["id"] for draw in range(4)] and len(small.kept) == 1
 
 
-def test_every_visit_sees_every_tile_once_in_an_order_of_its_own(crops, table):
+def test_every_visit_sees_every_tile_once_in_another_order(crops, table):
     orders = [[crops[visit * len(table) + i]["id"] for i in range(len(table))] for visit in range(3)]
     assert all(sorted(order) == sorted(table.id) for order in orders)
     assert orders[0] != orders[1] != orders[2]
 
 
-def test_balanced_cities_come_equally_often(table):
-    """One city keeps 8 tiles, the others 2, 3 and 8: a visit sees each tile of theirs 4, 3 and 1 times."""
+def test_balanced_cities_occur_equally_often(table):
+    """Cities of 8, 2, 3 and 8 tiles: a visit sees each of their tiles 1, 4, 3 and 1 times."""
     counts = {"ARG": 8, "ATL": 2, "JAX": 3, "OMA": 8}
     kept = [f"{city}_{index}" for city, count in counts.items() for index in range(count)]
     some = table.iloc[np.zeros(len(kept), dtype=int)].assign(id=kept, city=[tile_id[:3] for tile_id in kept])
@@ -93,7 +93,7 @@ def test_balanced_cities_come_equally_often(table):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_no_draw_repeats_over_workers_and_epochs(crops, workers):
-    """Two epochs of draws are all different, and the same whatever the number of workers."""
+    """All draws of two epochs are different, and they do not depend on the number of workers."""
     sampler = DrawSampler(24, rank=0, world_size=1)
     loader = DataLoader(crops, batch_size=4, sampler=sampler, num_workers=workers, persistent_workers=workers > 0)
     images = []
@@ -124,19 +124,19 @@ def test_windows_are_square_inside_and_of_the_jittered_size():
     assert max(w.row_off + w.height for w in windows) == 30
 
 
-def test_wide_windows_reach_as_far_as_the_factor_and_the_image_allow():
+def test_the_factor_and_the_image_limit_wide_windows():
     rng = np.random.default_rng(0)
     cfg = AugmentConfig(crop_jitter=1.0, wide_probability=0.4, wide_factor=3.0)
     sides = np.array([random_window(rng, (50, 40), 16, cfg, "tile").width for _ in range(2000)])
     assert sides.min() == 16 and sides.max() == 40
     assert (sides == 16).mean() == pytest.approx(0.6, abs=0.05)
-    # Evenly in the logarithm from 16 to 48 px, what exceeds the image cut to it.
+    # Sides are uniform in the logarithm from 16 to 48 px, and at most as large as the image.
     wide = sides[sides > 16]
     assert (wide < 16 * np.sqrt(3)).mean() == pytest.approx(0.5, abs=0.05)
     assert (wide == 40).mean() == pytest.approx(np.log(48 / 40) / np.log(3), abs=0.05)
 
 
-def test_a_wide_crop_is_coarser_and_knows_its_files_gsd(table):
+def test_a_wide_crop_is_coarser_and_has_its_files_gsd(table):
     cfg = AugmentConfig(level="none", crop_px=12, crop_jitter=1.0, wide_probability=1.0)
     crops = CropDataset(table, cfg, ModelConfig(), seed=1)
     samples = [crops[draw] for draw in range(len(crops))]
@@ -155,7 +155,7 @@ def test_a_crop_larger_than_the_tile_is_refused(table):
         CropDataset(table, AugmentConfig(crop_px=64), ModelConfig(), seed=1)[0]
 
 
-def test_a_users_mistake_found_by_a_loaders_worker_is_one_line(table, capsys):
+def test_a_users_mistake_in_a_loaders_worker_is_one_line(table, capsys):
     dataset = CropDataset(table, AugmentConfig(crop_px=64), ModelConfig(), seed=1)
     with pytest.raises(SystemExit) as exit_info:
         run_command(lambda: next(iter(DataLoader(dataset, num_workers=1))))
@@ -166,7 +166,7 @@ def test_a_users_mistake_found_by_a_loaders_worker_is_one_line(table, capsys):
 
 
 def test_crops_keep_the_laws(crops):
-    """scale * gsd is what the tile says: neither crop nor turn changes the off-nadir angle."""
+    """scale * gsd is that of the tile, because neither crops nor rotations change the off-nadir angle."""
     for draw in range(8):
         sample = crops[draw]
         row = crops.table[crops.table.id == sample["id"]].iloc[0]
@@ -179,8 +179,8 @@ def test_crops_keep_the_laws(crops):
 @pytest.mark.parametrize(
     ("cfg", "zoom"), [(ModelConfig(input_zoom=2.0), 2.0), (ModelConfig(reference_gsd_m=0.175), 2.0)]
 )
-def test_crops_come_at_the_resolution_the_network_works_at(table, cfg, zoom):
-    """A network that sees the image enlarged twofold gets crops of half the side, at half the gsd."""
+def test_crops_have_the_resolution_of_the_network(table, cfg, zoom):
+    """A network that sees the image at twice its size gets crops with half the side, so half the gsd."""
     sample = CropDataset(table, AugmentConfig(level="none", crop_px=16, crop_jitter=1.0), cfg, seed=1)[0]
     row = table[table.id == sample["id"]].iloc[0]
     assert sample["image"].shape == (3, 16, 16)
@@ -219,8 +219,8 @@ def test_a_fold_that_does_not_exist_is_refused(tmp_path):
         split_fold(config)
 
 
-def test_bad_tiles_end_the_run_or_are_left_out_and_listed(tmp_path):
-    """A truncated image shows no fault in its header; skip reads everything first."""
+def test_bad_tiles_end_the_run_or_are_excluded_and_listed(tmp_path):
+    """A truncated image has no fault in its header. skip reads all tiles first."""
     ids = write_competition(tmp_path / "data", size=(64, 64))
     folds = write_folds(tmp_path, ids, [0, 1] * 4)
     paths = [f"data.root={tmp_path / 'data'}", f"data.folds={folds}", "data.fold=1"]

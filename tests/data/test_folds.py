@@ -1,4 +1,4 @@
-"""Folds in the three manners, on tables of the challenge's shape and on tiny ones."""
+"""The three splits, on tables as large as the challenge's and on tiny ones."""
 
 import importlib.util
 import shutil
@@ -17,7 +17,7 @@ from geopose.data.near_duplicates import feature_encoder, image_features
 from geopose.io.tables import read_folds, read_places, read_train_table, write_csv
 from geopose.models.weights import LITE0, load_lite0_weights
 
-GROUP_NOTE = "note: 4 folds instead of 8: one per city at most\n"
+GROUP_NOTE = "note: 4 folds instead of 8, one per city\n"
 REAL_COUNTS = {"ARG": 2325, "ATL": 704, "JAX": 1098, "OMA": 1796}
 
 
@@ -72,7 +72,7 @@ def test_cluster(real_shape):
     places = read_places(real_shape)
     assert (folds.fold.groupby(places[folds.id].to_numpy()).nunique() == 1).all()
     table = spread(folds)
-    assert (table.max(axis=1) - table.min(axis=1) <= 12).all()  # the size of the largest place
+    assert (table.max(axis=1) - table.min(axis=1) <= 12).all()  # the number of tiles in the largest place
     assert make_folds(real_shape, "cluster").equals(folds)
 
 
@@ -98,22 +98,22 @@ def test_tiny_table(tmp_path):
         make_folds(tmp_path, split="random", num_folds=2)
 
 
-def test_a_scarce_city_is_told(tmp_path):
+def test_a_scarce_city_is_reported(tmp_path):
     write_tables(tmp_path, ["ARG_a", *(f"JAX_{number}" for number in range(6))])
     folds = make_folds(tmp_path, num_folds=3)
     assert sorted(folds.fold.value_counts()) == [2, 2, 3]
     assert scarce_cities(folds) == ["ARG"]
 
 
-def test_one_city_alone(tmp_path):
+def test_a_single_city(tmp_path):
     write_tables(tmp_path, ["PAR_a", "PAR_b", "PAR_c"])
     assert sorted(make_folds(tmp_path, num_folds=3).fold) == [0, 1, 2]
-    with pytest.raises(UserError, match="one city alone"):
+    with pytest.raises(UserError, match="group needs more than one city"):
         make_folds(tmp_path, "group", 3)
 
 
 def test_too_few_places_are_refused(tmp_path):
-    """Six tiles of two places cannot fill three folds; no fold may silently stay empty."""
+    """Six tiles of two places cannot fill three folds. The command must not write an empty fold."""
     ids = [f"ARG_{number}" for number in range(6)]
     write_tables(tmp_path, ids)
     pd.DataFrame({"id": ids, "place": [0, 0, 0, 1, 1, 1]}).to_csv(tmp_path / "places.csv", index=False)
@@ -154,7 +154,7 @@ def test_count_table(tmp_path):
 
 
 def test_near_duplicates_share_a_fold(tmp_path):
-    """Each scene is seen twice, the second time dimmer and moved by 8 px; the two must end in one fold."""
+    """Each scene has two images, the second darker and shifted by 8 px. Both must be in one fold."""
     ids = write_competition(tmp_path / "c", per_city=4, cities=("ARG", "JAX"))
     rng = np.random.default_rng(5)
     for number in range(0, len(ids), 2):
@@ -208,7 +208,7 @@ def test_lite0_weights_refuse_another_model():
 
 @pytest.fixture(scope="module")
 def command():
-    """make_folds.py's main(), run in this process: starting Python anew for each case costs seconds."""
+    """main() of make_folds.py, for calls in this process, because each new Python process takes seconds."""
     spec = importlib.util.spec_from_file_location("make_folds_script", REPO / "make_folds.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
@@ -248,4 +248,4 @@ def test_help_shows_an_example(command, monkeypatch, capsys):
     with pytest.raises(SystemExit) as caught:
         command()
     assert caught.value.code == 0
-    assert "example: python make_folds.py" in " ".join(capsys.readouterr().out.split())
+    assert "example: python -m geopose folds" in " ".join(capsys.readouterr().out.split())

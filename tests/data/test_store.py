@@ -1,4 +1,4 @@
-"""Prepared copies: the same pixels, used only while their source stands as it was, made once, resumable."""
+"""Prepared copies: they have the same pixels, are made once, and are not used after their source has changed."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def test_copies_hold_the_same_pixels_in_tiles_of_256_px(folder):
     assert prefer_prepared(read_test_table(folder), folder).rgb.str.contains("prepared/test").all()
 
 
-def test_j2k_and_float_heights_are_copied_as_they_are(tmp_path):
+def test_j2k_and_float_heights_are_copied_exactly(tmp_path):
     rng = np.random.default_rng(1)
     rgb, agl_m = rng.integers(0, 255, (70, 50, 3), dtype=np.uint8), rng.uniform(0, 90, (70, 50)).astype(np.float32)
     agl_m[3] = np.nan
@@ -78,7 +78,7 @@ def test_a_bad_file_is_named_and_the_others_are_made(folder):
     assert not prepared_path(folder, bad).exists()
 
 
-def test_mistakes_are_one_line(tmp_path, folder):
+def test_user_errors_are_one_line(tmp_path, folder):
     assert_user_error(run("-m", "geopose", "prepare", "--data", tmp_path / "none"), "no such folder")
     assert_user_error(run("-m", "geopose", "prepare", "--data", folder, "--workers", 0), "--workers")
 
@@ -101,7 +101,7 @@ def test_training_reads_the_copies_and_draws_the_same_crops(folder, tmp_path):
         assert one["image"].equal(other["image"])
 
 
-def test_the_hint_names_the_command_only_where_it_would_help(folder, capsys):
+def test_the_hint_appears_only_where_prepare_would_help(folder, capsys):
     table = read_train_table(folder)
     advise_preparing(table, folder)
     assert capsys.readouterr().err == ""
@@ -109,8 +109,8 @@ def test_the_hint_names_the_command_only_where_it_would_help(folder, capsys):
     assert f"make prepare DATA={folder}" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are listed on Linux alone")
-def test_handles_do_not_pile_up_over_epochs(folder):
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only Linux lists open files")
+def test_the_number_of_open_files_does_not_grow(folder):
     prepare(folder, 1)
     table = prefer_prepared(read_train_table(folder), folder)
     crops = CropDataset(table, AugmentConfig(crop_px=64), ModelConfig(), seed=0)

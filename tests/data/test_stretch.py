@@ -4,13 +4,13 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scenes import made_taller
 from test_transforms import SCENE, near_steps, photograph
 
 from geopose import geometry
 from geopose.data.stretch import stretch_heights
 from geopose.geometry import Pose
-from geopose.synthetic import ground as scenes
-from geopose.synthetic.render import View
+from geopose.synthetic.view import View
 
 FACTORS = (0.6, 0.8, 1.25, 1.6)
 POSES = {  # angle, off-nadir angle in degrees
@@ -28,7 +28,7 @@ def oblique(name: str) -> Pose:
 
 def picture(pose: Pose, factor: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """Image and AGL of the scene with its heights times factor, not square."""
-    return photograph(scenes.stretch_heights(SCENE, factor), View(pose, 250, 300, 205.0, 200.0))
+    return photograph(made_taller(SCENE, factor), View(pose, 250, 300, 205.0, 200.0))
 
 
 def forward_warp(agl_m: np.ndarray, pose: Pose, factor: float) -> np.ndarray:

@@ -29,8 +29,10 @@ from geopose.data.transforms import (
 from geopose.geometry import Pose
 from geopose.synthetic.appearance import Season
 from geopose.synthetic.ground import Scene
+from geopose.synthetic.light import Light
 from geopose.synthetic.objects import BUILDING
-from geopose.synthetic.render import Light, View, render
+from geopose.synthetic.render import render
+from geopose.synthetic.view import View
 
 LIGHT = Light((0.6, 0.8), 1.1, sky=1.0)  # an overcast sky: no shadows that would have to turn with the scene
 SEASON = Season(leaf=0.6, dryness=0.3)

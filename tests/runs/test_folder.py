@@ -1,4 +1,4 @@
-"""Run folders: what their configs agree on."""
+"""Run folders: the sizes of views that several runs have in common."""
 
 import pytest
 from helpers import CONFIG
@@ -9,7 +9,7 @@ from geopose.runs.folder import usual_sizes, write_manifest
 
 
 def finish(run_dir, zooms: str, weights: str = "[]"):
-    """A finished run's folder, as far as usual_sizes looks."""
+    """The parts of a finished run's folder that usual_sizes reads."""
     run_dir.mkdir()
     settings = [f"predict.zooms={zooms}", f"predict.zoom_weights={weights}"]
     save_config(load_config(CONFIG, settings), run_dir / "config.yaml")
@@ -17,7 +17,7 @@ def finish(run_dir, zooms: str, weights: str = "[]"):
     return run_dir
 
 
-def test_runs_are_looked_at_in_the_sizes_they_agree_on(tmp_path):
+def test_runs_use_the_sizes_that_they_have_in_common(tmp_path):
     plain = finish(tmp_path / "plain", "[1]")
     equal = finish(tmp_path / "equal", "[1,0.5]")
     fine = finish(tmp_path / "fine", "[1,0.5]", "[3,1]")
@@ -29,6 +29,6 @@ def test_runs_are_looked_at_in_the_sizes_they_agree_on(tmp_path):
     assert usual_sizes([coarse, plain]) == {"zooms": (1.0,), "zoom_weights": (1.0,)}
 
 
-def test_a_folder_without_a_finished_run_is_named(tmp_path):
+def test_a_folder_without_a_finished_run_is_refused(tmp_path):
     with pytest.raises(UserError, match="holds no finished run"):
         usual_sizes([tmp_path])

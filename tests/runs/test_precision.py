@@ -1,4 +1,4 @@
-"""The precision audit, and predictions that are not finite."""
+"""The comparison of precisions, and predictions that are not finite."""
 
 import re
 
@@ -24,7 +24,7 @@ def test_the_audit_compares_precisions_on_the_validation_tiles(job):
     assert abs(float(lines["fp32"][0]) - float(lines["bf16"][0])) < 0.2
 
 
-def test_layers_that_break_are_counted_in_order():
+def test_values_that_are_not_finite_are_counted_by_layer():
     layers = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
     with count_nonfinite(layers) as counts:
         layers(torch.ones(4, 3))
@@ -34,11 +34,11 @@ def test_layers_that_break_are_counted_in_order():
         layers(torch.ones(4, 3))
     assert next(iter(counts)) == "0" and counts["0"] == 4
     layers(torch.ones(4, 3))
-    assert counts["0"] == 4  # nothing is watched any more
+    assert counts["0"] == 4  # values are no longer counted
 
 
 def test_a_prediction_that_is_not_finite_names_tile_and_layer(job, tmp_path):
-    """A weight set to NaN in a copy of a run: the audit and the prediction both say where it broke."""
+    """With one NaN weight in a copy of a run, the precision command and the prediction both name the layer."""
     run_dir = tmp_path / "run"
     source = job / "runs" / "fold0"
     (run_dir / "checkpoints").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The mean of a run's checkpoints in half the bytes, and the run that the repository holds."""
+"""Released runs: the mean of checkpoints in half the bytes, and the run in the repository."""
 
 import json
 
@@ -26,7 +26,7 @@ def trained(tiny_data, tmp_path_factory):
     return run_dir
 
 
-def test_weights_are_the_checkpoints_mean_in_float16(trained, tmp_path):
+def test_weights_are_the_mean_of_the_checkpoints_in_float16(trained, tmp_path):
     release(trained, tmp_path / "released")
     (path,) = checkpoint_paths(tmp_path / "released")
     states, mean = [load_file(p) for p in checkpoint_paths(trained)], load_file(path)
@@ -55,9 +55,9 @@ def test_a_released_run_is_a_run(tiny_data, trained, tmp_path):
     assert_user_error(again, "mean of another run's checkpoints")
 
 
-def test_nothing_is_written_over_and_nothing_half_written(trained, tmp_path):
+def test_no_folder_is_overwritten_or_left_incomplete(trained, tmp_path):
     (tmp_path / "taken").mkdir()
-    assert_user_error(run("-m", "geopose", "release", "--run", trained, "--out", tmp_path / "taken"), "exists already")
+    assert_user_error(run("-m", "geopose", "release", "--run", trained, "--out", tmp_path / "taken"), "already exists")
     broken = tmp_path / "broken"
     broken.mkdir()
     manifest = json.dumps(read_manifest(trained) | {"checkpoints": [{"file": "lost.safetensors", "r2": 0.5}]})
@@ -67,8 +67,8 @@ def test_nothing_is_written_over_and_nothing_half_written(trained, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_the_repository_s_run_reads_cities_it_never_saw(tmp_path):
-    """Small, unchanged since its manifest was written, and good on tiles of a seed that its training did not use."""
+def test_the_run_in_the_repository_predicts_unseen_cities(tmp_path):
+    """It is small, matches its manifest, and predicts tiles of a seed that its training did not use."""
     (checkpoint,) = checkpoint_paths(RELEASED)
     assert checkpoint.stat().st_size <= 12e6
     assert next(check_hashes(RELEASED))[0]

@@ -1,4 +1,4 @@
-"""Runs and tarballs made again are the same, and what differs is named."""
+"""Runs and tarballs can be reproduced, and differences are named."""
 
 import shutil
 
@@ -23,7 +23,7 @@ def test_a_run_and_its_tarball_verify(job):
         assert what in shown
 
 
-def test_what_differs_is_named_and_measured(job, copied_run, tmp_path):
+def test_differences_are_named_and_measured(job, copied_run, tmp_path):
     checkpoint = checkpoint_paths(copied_run)[0]
     content = bytearray(checkpoint.read_bytes())
     content[-2] ^= 0x40  # an exponent bit of the last weight
@@ -40,7 +40,7 @@ def test_what_differs_is_named_and_measured(job, copied_run, tmp_path):
     assert "heights by up to" in describe_difference(job / "submission.tar.gz", tmp_path / "other.tar.gz")
 
 
-def test_a_run_on_a_time_budget_is_repeated_from_its_manifest(tiny_data, tmp_path):
+def test_a_run_with_a_time_budget_is_repeated_from_its_manifest(tiny_data, tmp_path):
     config = config_of(tiny_data, tmp_path / "run", "train.max_minutes=0.05")
     train(config)
     checks = list(check_training(tmp_path / "run"))

@@ -1,4 +1,4 @@
-"""The evaluation command on real little files, against a naive score."""
+"""The evaluate command on small real files, compared with a naive score."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ from geopose.cli import UserError
 from geopose.io.tables import find_labels
 from geopose.scoring import evaluate as evaluate_module
 from geopose.scoring.evaluate import evaluate
-from geopose.scoring.submission import SubmissionWriter, validate
+from geopose.scoring.submission import SubmissionWriter, encode_prediction, validate
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def naive_r2(true_and_pred):
 def assert_scores(scores, expected, prefix=""):
     for city, (agl_r2, vflow_r2) in expected.items():
         row = scores["cities"][city]
-        # float32 metres hold centimetres to seven digits
+        # float32 metres represent centimetres with seven digits
         assert row[f"{prefix}agl_r2"] == pytest.approx(agl_r2, abs=1e-7)
         assert row[f"{prefix}vflow_r2"] == pytest.approx(vflow_r2, abs=1e-7)
     mean = np.mean([np.mean(pair) for pair in expected.values()])
@@ -88,7 +88,7 @@ def test_agrees_with_the_naive_score(competition, pred):
     assert row["images"] == 2
 
 
-def test_truth_compared_with_itself_is_one(competition):
+def test_truth_as_prediction_scores_one(competition):
     result = evaluate(competition, competition / "truth")  # a competition folder's truth/
     assert result.scores["final_r2"] == 1.0
 
@@ -96,7 +96,7 @@ def test_truth_compared_with_itself_is_one(competition):
 @pytest.mark.parametrize(
     "order", [lambda f: f.name, lambda f: f.suffix, lambda f: (f.suffix == ".tif", f.name)], ids=["pairs", "a", "b"]
 )
-def test_tarball_in_any_order_scores_as_its_folder(competition, pred, tmp_path, order):
+def test_tarball_in_any_order_scores_like_its_folder(competition, pred, tmp_path, order):
     tarball = pack(pred, tmp_path / "s.tar.gz", order)
     assert evaluate(competition, tarball).scores == evaluate(competition, pred).scores
 
@@ -114,8 +114,8 @@ def test_bad_pixels(competition, pred):
     assert scores["honest_r2"] < scores["final_r2"]
 
 
-def test_float_metres_score_as_centimetres(competition, pred, tmp_path):
-    """Either side may come in the older release's units."""
+def test_float_metres_score_like_centimetres(competition, pred, tmp_path):
+    """Truth and predictions may each have the units of the older release."""
     for source in (competition / "truth", pred):
         folder = tmp_path / f"{source.name}_metres"
         folder.mkdir()
@@ -132,7 +132,7 @@ def test_own_submission_scores(competition, tmp_path):
     path = tmp_path / "s.tar.gz"
     with SubmissionWriter(path) as writer:
         for tile_id, agl_m, scale, angle in read_truth(competition / "truth"):
-            writer.add(tile_id, np.nan_to_num(agl_m), scale, angle)
+            writer.add_encoded(tile_id, encode_prediction(tile_id, np.nan_to_num(agl_m), scale, angle))
     assert validate(path, competition) == []
     assert evaluate(competition, path).scores["final_r2"] == pytest.approx(1.0, abs=1e-9)
 
@@ -164,7 +164,7 @@ def test_unknown_predictions_are_reported(competition, pred):
 
 
 def test_few_tiles_are_held_at_once(monkeypatch):
-    """The reader never runs far ahead of the scoring."""
+    """Reading is never far ahead of scoring."""
     monkeypatch.setattr(evaluate_module.os, "cpu_count", lambda: 2)
     taken = 0
 
@@ -201,9 +201,9 @@ def test_damaged_prediction(competition, pred, name):
         evaluate(competition, pred)
 
 
-def test_nothing_in_common(competition, tmp_path):
+def test_no_common_tile(competition, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="holds no prediction"):
+    with pytest.raises(UserError, match="has no prediction for any tile"):
         evaluate(competition, tmp_path / "empty")
 
 
@@ -226,7 +226,7 @@ def test_command(competition, pred, tmp_path):
     assert "warning: no complete prediction for ATL_aaaaaa, ATL_bbbbbb: ATL scores 0" in result.stderr
     for word in ("ARG", "ATL", "JAX", "OMA", "final", "honest", "bad pixels"):
         assert word in result.stdout
-    scores = json.loads(out.read_text(), parse_constant=pytest.fail)  # NaN is no JSON
+    scores = json.loads(out.read_text(), parse_constant=pytest.fail)  # NaN is not valid JSON
     assert list(scores) == ["cities", "final_r2", "honest_r2", "bad_pixels"]
     assert {"agl_r2", "vflow_r2", "r2"} <= set(scores["cities"]["ARG"])
     assert scores["cities"]["ATL"]["angle_error_deg"] is None

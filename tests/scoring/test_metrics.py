@@ -1,4 +1,4 @@
-"""The score against a naive oracle that builds every flow field and knows nothing of the package's sums."""
+"""The score, compared with a naive one that builds every flow field and does not use the package's sums."""
 
 import numpy as np
 import pytest
@@ -9,13 +9,13 @@ from geopose.scoring.metrics import COLUMNS, PoseScores, height_sums
 
 
 def flow_field(agl_m, scale, angle):
-    """[H,W,2], as section 4 of the challenge's rules writes it."""
+    """[H,W,2], by the challenge's formula."""
     agl_m = agl_m.astype(np.float64)
     return np.stack([agl_m * scale * np.sin(angle), agl_m * scale * np.cos(angle)], axis=-1)
 
 
 def naive_r2(pred, true, honest):
-    """R2 over lists of arrays, pooled; predicted NaN is skipped in the numerator, or counted as 0 when honest."""
+    """R2 over all pixels of lists of arrays. The numerator skips predicted NaN, or counts it as 0 when honest."""
     p = np.concatenate([x.astype(np.float64).ravel() for x in pred])
     t = np.concatenate([x.astype(np.float64).ravel() for x in true])
     if honest:
@@ -58,14 +58,14 @@ def scored(cities):
 @pytest.mark.parametrize("bad", [False, True])
 @pytest.mark.parametrize("noise_m", [0.0, 0.001, 3.0, 300.0])
 def test_agrees_with_the_naive_score(bad, noise_m, piece_px, monkeypatch):
-    monkeypatch.setattr(metrics, "PIECE_PX", piece_px)  # 2000 px: two whole pieces and a rest, or one
+    monkeypatch.setattr(metrics, "PIECE_PX", piece_px)  # 2000 px are two whole pieces and a remainder, or one piece
     cities = {city: make_images(seed, 3, bad, noise_m) for seed, city in enumerate(("ARG", "PAR"))}
     result = scored(cities).compute()
     for city, images in cities.items():
         row = result["cities"][city]
         for prefix, honest in (("", False), ("honest_", True)):
             agl_r2, vflow_r2 = naive_scores(images, honest)
-            # Errors, not scores, are compared: a relative test of 1 - error would hide a wrong small error.
+            # This compares errors, not scores, because a relative test of 1 - error would hide a wrong small error.
             assert 1 - row[f"{prefix}agl_r2"] == pytest.approx(1 - agl_r2, rel=1e-9, abs=1e-15)
             assert 1 - row[f"{prefix}vflow_r2"] == pytest.approx(1 - vflow_r2, rel=1e-9, abs=1e-15)
             assert row[f"{prefix}r2"] == pytest.approx((agl_r2 + vflow_r2) / 2)
@@ -76,7 +76,7 @@ def test_agrees_with_the_naive_score(bad, noise_m, piece_px, monkeypatch):
 
 
 def test_tiny_pose_errors_survive_cancellation():
-    """Perfect heights, an angle off by 1e-6: the error is 1e-12 of the flow, and still good to nine digits."""
+    """Perfect heights and an angle error of 1e-6: the error is 1e-12 of the flow, and correct to nine digits."""
     images = [(t, t, s, s, a + 1e-6, a) for _, t, _, s, _, a in make_images(0, 3)]
     row = scored({"ARG": images}).compute()["cities"]["ARG"]
     flow = np.concatenate([flow_field(t, s, a).ravel() for _, t, _, s, _, a in images])
@@ -95,8 +95,8 @@ def test_perfect_prediction_scores_one():
     assert row["angle_error_deg"] == row["scale_error_px_per_m"] == row["agl_rmse_m"] == 0.0
 
 
-def test_hand_made_case():
-    """Heights 0 and 10 m, predicted 0 and 8; scale 1 px/m straight down the image; one unknown pixel."""
+def test_a_case_computed_manually():
+    """Heights of 0 and 10 m, predicted 0 and 8 m, and one unknown pixel; scale 1 px/m, straight down the image."""
     true, pred = np.array([[0.0, 10.0, np.nan]]), np.array([[0.0, 8.0, 99.0]])
     row = scored({"ARG": [(pred, true, 1.0, 1.0, 0.0, 0.0)]}).compute()["cities"]["ARG"]
     assert row["agl_r2"] == pytest.approx(1 - 4 / (50 + 1e-4))
@@ -111,13 +111,13 @@ def test_nothing_is_clipped():
     assert row["agl_r2"] == pytest.approx(1 - (100**2 + 51**2) / (0.5 + 1e-4))
 
 
-def test_flat_truth_is_held_by_the_floor():
+def test_the_floor_limits_the_score_of_flat_truth():
     true = np.zeros((4, 4))
     row = scored({"ARG": [(true + 0.01, true, 1.0, 1.0, 0.0, 0.0)]}).compute()["cities"]["ARG"]
     assert row["agl_r2"] == pytest.approx(1 - 16 * 1e-4 / 1e-4)
 
 
-def test_bad_pixels_flatter_the_official_score_alone():
+def test_bad_pixels_raise_only_the_official_score():
     (image,) = make_images(3, 1)
     spoiled = image[0].copy()
     worst = np.abs(image[0] - image[1]) > 4
@@ -151,7 +151,7 @@ def test_missing_image_fails_its_city():
     assert result["final_r2"] == result["cities"]["ARG"]["r2"] / 2
 
 
-def test_sums_of_ranks_join_exactly():
+def test_sums_of_ranks_add_up():
     cities = {"ARG": make_images(0, 3, bad=True), "JAX": make_images(1, 4)}
     whole, first, second = scored(cities), PoseScores(list(cities)), PoseScores(list(cities))
     for rank, (city, image) in enumerate((c, i) for c, images in cities.items() for i in images):
@@ -162,7 +162,7 @@ def test_sums_of_ranks_join_exactly():
         assert joined["cities"][city] == pytest.approx(expected["cities"][city], rel=1e-12)
 
 
-def test_cities_without_known_pixels_are_left_out():
+def test_cities_without_known_pixels_are_excluded():
     unknown = np.full((3, 3), np.nan)
     scores = scored({"ARG": make_images(0, 1), "JAX": [(unknown + 1, unknown, 1.0, 1.0, 0.0, 0.0)], "OMA": []})
     assert list(scores.compute()["cities"]) == ["ARG"]
@@ -175,7 +175,7 @@ DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.i
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
-def test_tensors_score_as_arrays(device, dtype):
+def test_tensors_score_like_arrays(device, dtype):
     images = [
         (torch.tensor(image[0]).to(device, dtype), torch.tensor(image[1]).to(device), *map(torch.tensor, image[2:]))
         for image in make_images(0, 2, bad=True)
@@ -192,7 +192,7 @@ def test_shapes_must_agree():
         height_sums(np.zeros((2, 3)), np.zeros((3, 2)))
 
 
-def test_angle_error_goes_the_short_way():
+def test_angle_error_is_the_smaller_difference():
     true = np.array([[0.0, 10.0]])
     row = scored({"ARG": [(true, true, 1.2, 1.0, 0.05, 2 * np.pi - 0.05)]}).compute()["cities"]["ARG"]
     assert row["angle_error_deg"] == pytest.approx(np.degrees(0.1))

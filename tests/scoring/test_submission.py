@@ -1,4 +1,4 @@
-"""Tarballs: packed deterministically or not at all; every fault of a broken one is named."""
+"""Tarballs: writing is deterministic and leaves no incomplete file, and validation names every fault."""
 
 import gzip
 import io as bytes_io
@@ -15,7 +15,7 @@ from geopose.io.poses import parse_vflow
 from geopose.io.rasters import decode_agl
 from geopose.io.tables import read_test_table
 from geopose.scoring import submission
-from geopose.scoring.submission import SubmissionWriter, read_predictions, validate
+from geopose.scoring.submission import SubmissionWriter, encode_prediction, read_predictions, validate
 
 SIZE = (24, 32)
 
@@ -24,14 +24,18 @@ def heights(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).uniform(0, 40, SIZE).astype(np.float32)
 
 
-def pack_sound(path, competition, order=1) -> None:
+def add(writer, tile_id, agl_m, scale_px_per_m, angle_rad) -> None:
+    writer.add_encoded(tile_id, encode_prediction(tile_id, agl_m, scale_px_per_m, angle_rad))
+
+
+def pack_sound(path, competition) -> None:
     with SubmissionWriter(path) as writer:
-        for number, tile_id in enumerate(list(read_test_table(competition).id)[::order]):
-            writer.add(tile_id, heights(number), 0.9, 1.0)
+        for number, tile_id in enumerate(read_test_table(competition).id):
+            add(writer, tile_id, heights(number), 0.9, 1.0)
 
 
 def pack(path, members) -> None:
-    """A tarball of (name or TarInfo, content) as they come."""
+    """A tarball of pairs (name or TarInfo, content), in the given order."""
     with tarfile.open(path, "w:gz") as tar:
         for member, content in members:
             info = tarfile.TarInfo(member) if isinstance(member, str) else member
@@ -41,7 +45,7 @@ def pack(path, members) -> None:
 
 @pytest.fixture
 def sound(competition):
-    """A sound submission's members as a dict, and the competition it answers."""
+    """The members of a valid submission as a dict, and its competition folder."""
     path = competition.parent / "sound.tar.gz"
     pack_sound(path, competition)
     return dict(read_predictions(path)), competition
@@ -76,12 +80,12 @@ def test_two_writes_are_identical(competition, tmp_path):
         pack_sound(tmp_path / name, competition)
     content = (tmp_path / "a.tar.gz").read_bytes()
     assert content == (tmp_path / "b.tar.gz").read_bytes()
-    assert content[3:8] == bytes(5)  # neither a file name nor a time in the gzip header
+    assert content[3:8] == bytes(5)  # the gzip header has no file name and no time
 
 
 def test_values_are_brought_into_range(tmp_path):
     with SubmissionWriter(tmp_path / "a.tar.gz") as writer:
-        writer.add("ARG_a", np.full(SIZE, -2.0), -0.1, -0.5)
+        add(writer, "ARG_a", np.full(SIZE, -2.0), -0.1, -0.5)
     content = dict(read_predictions(tmp_path / "a.tar.gz"))
     assert decode_agl(content["ARG_a_AGL.tif"], "x").agl_m.max() == 0
     pose = parse_vflow(content["ARG_a_VFLOW.json"], "x")
@@ -102,8 +106,8 @@ def test_values_are_brought_into_range(tmp_path):
 )
 def test_refusal_names_the_id_and_leaves_no_file(tmp_path, agl_m, scale, angle, words):
     with pytest.raises(UserError) as caught, SubmissionWriter(tmp_path / "a.tar.gz") as writer:
-        writer.add("ARG_good", heights(), 1.0, 0.0)
-        writer.add("JAX_bad", agl_m, scale, angle)
+        add(writer, "ARG_good", heights(), 1.0, 0.0)
+        add(writer, "JAX_bad", agl_m, scale, angle)
     assert "JAX_bad" in str(caught.value)
     assert words in str(caught.value)
     assert list(tmp_path.iterdir()) == []
@@ -111,15 +115,15 @@ def test_refusal_names_the_id_and_leaves_no_file(tmp_path, agl_m, scale, angle, 
 
 def test_same_id_twice_is_refused(tmp_path):
     with pytest.raises(UserError, match="ARG_a: predicted twice"), SubmissionWriter(tmp_path / "a.tar.gz") as writer:
-        writer.add("ARG_a", heights(), 1.0, 0.0)
-        writer.add("ARG_a", heights(), 1.0, 0.0)
+        add(writer, "ARG_a", heights(), 1.0, 0.0)
+        add(writer, "ARG_a", heights(), 1.0, 0.0)
 
 
 def test_a_failed_run_keeps_the_old_file(tmp_path):
     path = tmp_path / "a.tar.gz"
     path.write_bytes(b"old")
     with pytest.raises(KeyboardInterrupt), SubmissionWriter(path) as writer:
-        writer.add("ARG_a", heights(), 1.0, 0.0)
+        add(writer, "ARG_a", heights(), 1.0, 0.0)
         raise KeyboardInterrupt
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
@@ -144,9 +148,9 @@ def test_missing_members_are_all_named(sound):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("PAR_aaaaaa_AGL.tif", "no test id"),
-        ("notes.txt", "not a prediction's name"),
-        ("ARG_aaaaaa_agl.tif", "not a prediction's name"),
+        ("PAR_aaaaaa_AGL.tif", "not a test id"),
+        ("notes.txt", "not the name of a prediction"),
+        ("ARG_aaaaaa_agl.tif", "not the name of a prediction"),
         ("folder/ARG_aaaaaa_AGL.tif", "flat"),
         ("./ARG_aaaaaa_AGL.tif", "flat"),
         ("/ARG_aaaaaa_AGL.tif", "leaves the archive"),
@@ -169,7 +173,7 @@ def test_extra_members(sound, name, words):
         (tarfile.FIFOTYPE, "a special"),
     ],
 )
-def test_members_that_are_no_files(sound, kind, words):
+def test_members_that_are_not_files(sound, kind, words):
     members, competition = sound
     info = tarfile.TarInfo("odd")
     info.type, info.linkname = kind, "/etc/passwd"
@@ -225,7 +229,7 @@ def test_unreadable_heights(sound, content):
         (b'{"scale": NaN, "angle": 1}', "scale is nan"),
         (b'{"scale": 0.01, "angle": -Infinity}', "angle is -inf"),
         (b'{"scale": -0.01, "angle": 1}', "scale -1 px/m"),
-        (b'{"scale": 0.9, "angle": 1}', "scale 90 px/m"),  # px/m where px/cm belongs
+        (b'{"scale": 0.9, "angle": 1}', "scale 90 px/m"),  # px/m instead of px/cm
         (b'{"scale": 0.01, "angle": -0.1}', "angle -0.1"),
         (b'{"scale": 0.01, "angle": 6.2832}', "angle 6.2832"),
         (b'{"scale": 0.01, "angle": 90}', "angle 90"),
@@ -281,7 +285,7 @@ def test_noise_never_crashes_the_validator(competition, tmp_path):
         assert all(isinstance(fault, str) for fault in validate(path, competition))
 
 
-def test_reader_takes_folders_and_tarballs(sound, tmp_path):
+def test_folders_and_tarballs_are_read(sound, tmp_path):
     members, _ = sound
     for name, content in members.items():
         (tmp_path / name).write_bytes(content)
