@@ -1,4 +1,4 @@
-"""What every command shares: one-line errors for user mistakes and progress bars."""
+"""What all commands share: argument parsing, one-line errors, progress bars."""
 
 import argparse
 import errno
@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-# Raised while pytorch-toolbelt is imported, about its own code: nothing a user could mend.
+# pytorch-toolbelt raises these about its own code while it is imported. A user cannot fix them.
 warnings.filterwarnings("ignore", category=FutureWarning, message="`torch.jit.script` is deprecated")
 warnings.filterwarnings("ignore", category=FutureWarning, message="Importing from timm.models.layers")
 warnings.filterwarnings("ignore", category=FutureWarning, message="`torch.cuda.amp.autocast")
@@ -20,18 +20,18 @@ UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES
 
 
 class UserError(Exception):
-    """A mistake the user can mend. Its text is one line: what, where, how to mend it."""
+    """A mistake that the user can fix. Its text is one line: what is wrong, where, and how to fix it."""
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows defaults, but no "(default: None)"."""
+    """Shows defaults except None and False."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default is None else super()._get_help_string(action)
+        return action.help if action.default in (None, False) else super()._get_help_string(action)
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse that reports a bad flag as one line on standard error with exit status 2."""
+    """argparse with one-line errors: a bad flag ends in one line on standard error and exit status 2."""
 
     def __init__(self, description: str, example: str):
         super().__init__(
@@ -46,14 +46,14 @@ class Parser(argparse.ArgumentParser):
 
 
 def run_command(main: Callable[[], int | None]) -> NoReturn:
-    """Run a command's main(): exit 2 with one line on a UserError or a file that cannot be written, 130 on Ctrl-C.
+    """Run a command's main() and exit with its status.
 
-    Otherwise exits with main's own status.
+    A UserError, or a file that cannot be written, ends in one line and exit status 2. Ctrl-C ends in status 130.
     """
     try:
         status = main()
     except UserError as error:
-        # A loader's worker wraps its traceback around an error.
+        # A worker process of a DataLoader adds its traceback to the error's text.
         message = str(error).rsplit(f"{UserError.__module__}.{UserError.__name__}: ", 1)[-1]
         print(f"error: {one_line(message)}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -61,17 +61,17 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
         if error.errno not in UNWRITABLE:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        remedy = "make room or give a folder that can be written, then run the same command to go on"
+        remedy = "free some space or give a writable folder, then run the same command to resume"
         print(f"error: {where}{error.strerror}; {remedy}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
-        print("interrupted; finished work is kept, run the same command to go on", file=sys.stderr)
+        print("interrupted; finished work is kept, run the same command to resume", file=sys.stderr)
         raise SystemExit(130) from None
     raise SystemExit(status or 0)
 
 
 def one_line(error: object) -> str:
-    """An error's text on one line."""
+    """The text of an error on one line."""
     return " ".join(str(error).split())
 
 
@@ -83,5 +83,5 @@ def list_some(names: Sequence[str], shown: int = 3) -> str:
 
 
 def progress(items: Iterable, description: str, total: int | None = None, unit: str = "it") -> tqdm:
-    """A progress bar with time left; silent when standard error is not a terminal."""
+    """A progress bar with the time left. It is silent when standard error is not a terminal."""
     return tqdm(items, desc=description, total=total, unit=unit, disable=None, dynamic_ncols=True)

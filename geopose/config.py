@@ -1,4 +1,4 @@
-"""One experiment's settings: dataclasses with defaults, loaded from YAML plus key=value overrides by OmegaConf."""
+"""All settings of an experiment as dataclasses with defaults. OmegaConf loads them from YAML and key=value words."""
 
 import difflib
 from dataclasses import dataclass, field
@@ -13,35 +13,37 @@ from geopose.io.files import write_bytes
 TTA = ("none", "flips", "d2", "d4")
 COMBINATIONS = ("mean", "median")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-LOSSES = ("huber", "smooth_l1", "l1", "mse", "log_cosh", "wing", "r2")
+LOSS_NAMES = ("huber", "smooth_l1", "l1", "mse", "log_cosh", "wing", "r2")
 
 
 @dataclass
 class DataConfig:
-    """Where the tiles are and how they are fed."""
+    """Where the tiles are and how they are read."""
 
     root: str = "data/synthetic"
-    folds: str = "${data.root}/folds-stratified10.csv"  # what `make folds` writes unless told otherwise
-    fold: int = 0
-    batch_size: int = 8  # crops per process and optimizer step / accumulation
-    balance_cities: bool = False  # tiles of small cities are drawn more often: the score is a mean over cities
-    on_bad_tile: str = "fail"  # fail: a damaged file ends the run; skip: all are read first, the manifest lists the bad
-    cache_mb: int = 0  # decoded training tiles kept in memory, by each loader process
-    workers: int = 0  # loader processes; 0 reads in the training process, the fastest choice on two cores
+    folds: str = "${data.root}/folds-stratified10.csv"  # the file that `make folds` writes by default
+    fold: int = 0  # the validation fold; all other folds are trained on
+    batch_size: int = 8  # crops per process and batch
+    balance_cities: bool = False  # draw tiles of small cities more often, because the score is a mean over cities
+    on_bad_tile: str = "fail"  # fail: a damaged file ends the run; skip: read all tiles first and leave out bad ones
+    cache_mb: int = 0  # decoded training tiles kept in memory, per loader process
+    workers: int = 0  # loader processes; 0 reads in the training process, which is fastest on two cores
 
 
 @dataclass
 class AugmentConfig:
-    """Training crops and what is done to them."""
+    """Training crops and their augmentation; see geopose/data/transforms.py."""
 
-    level: str = "light"  # none | d4 | safe | sensor | light | medium | hard; see geopose/data/transforms.py
-    crop_px: int = 192
-    crop_jitter: float = 0.9  # sides drawn from crop_px * [jitter, 1 / jitter] and resized to crop_px: gsd varies too
-    wide_probability: float = 0.0  # of a crop up to wide_factor times as wide, resized to crop_px: more to see, coarser
+    level: str = "light"  # none | d4 | safe | sensor | light | medium | hard
+    crop_px: int = 192  # side of the crops that the network sees
+    crop_jitter: float = 0.9  # crops have sides crop_px * [jitter, 1 / jitter] and are resized to crop_px
+    wide_probability: float = 0.0  # share of crops that show up to wide_factor times the width, at a coarser gsd
     wide_factor: float = 2.0
-    stretch_probability: float = 0.0  # of making everything up to stretch_factor times taller or lower
+    stretch_probability: float = (
+        0.0  # share of crops whose heights are multiplied by 1 / stretch_factor to stretch_factor
+    )
     stretch_factor: float = 1.5
-    speckle_probability: float = 0.0  # of replacing speckle_share of the known heights by heights of other pixels
+    speckle_probability: float = 0.0  # share of crops in which speckle_share of the known heights is replaced
     speckle_share: float = 0.01
 
 
@@ -49,59 +51,58 @@ class AugmentConfig:
 class ModelConfig:
     """Encoder, decoder and heads; see geopose/models."""
 
-    encoder: str = "tf_efficientnet_lite0"  # a timm name, or B6Encoder / B7Encoder of pytorch-toolbelt
+    encoder: str = "tf_efficientnet_lite0"  # a timm name
     encoder_weights: str = "packaged"  # packaged | none | download | path of a state dict
     encoder_layers: list[int] = field(default_factory=lambda: [0, 1, 2, 3, 4])  # feature maps used, fine to coarse
-    encoder_frozen: list[str] = field(default_factory=list)  # prefixes of encoder weights that stay as loaded
-    input_zoom: float = 1.0  # images are enlarged by this before the network sees them: 0.5 works at half resolution
-    reference_gsd_m: float | None = None  # when set, every image is resampled to this gsd first
+    encoder_frozen: list[str] = field(default_factory=list)  # name prefixes of encoder weights that are not trained
+    encoder_drop_path: float = 0.0  # stochastic depth of the encoder while training
+    input_zoom: float = 1.0  # images are resized by this factor before the network; 0.5 works at half resolution
+    reference_gsd_m: float | None = None  # when set, images are resampled to this gsd before the network
     decoder: str = "unet"  # unet | fpn
     decoder_channels: list[int] = field(default_factory=lambda: [32, 48, 96, 160])  # unet: one per map but the last
     decoder_block: str = "plain"  # unet: plain | residual
-    upsample: str = "bilinear"  # unet: any UpsampleLayerType of pytorch-toolbelt, such as residual_deconv
+    upsample: str = "bilinear"  # unet: an UpsampleLayerType of pytorch-toolbelt, for example residual_deconv
     activation: str = "silu"
-    head_channels: int = 24  # width of the dense heads and of the way to their stride
-    head_stride: int = 1  # 2 or 4: the dense heads work at this stride and their planes are enlarged, cheap and softer
-    head_unit: float = 1.0  # metres and px that a dense head's last layer counts in: 10 lets it reach towers sooner
-    gsd_plane: bool = True  # the height head sees gsd
-    cities: list[str] = field(default_factory=list)  # the height head sees which of these, or none, the image is of
-    city_dropout: float = 0.1  # share of training images whose city is withheld, so that "none of these" is learnt
+    head_channels: int = 24  # width of the dense heads and of the upsampling before them
+    head_stride: int = 1  # with 2 or 4 the dense heads work at this stride, and their planes are enlarged
+    head_unit: float = 1.0  # factor of a dense head's output; with 10 it counts in tens of metres or px
+    gsd_plane: bool = True  # the height head gets gsd as an input
+    cities: list[str] = field(default_factory=list)  # the height head gets the image's city, one of these or unknown
     direction_head: str = "pooled"  # pooled | attention
     direction_dropout: float = 0.2  # pooled
-    direction_maps: int = 1  # pooled: how many of the encoder's maps, from the coarsest, the head sees
-    scale_head: bool = False  # an image-wide scale, from the pooled direction's maps and gsd, multiplies all magnitudes
-    attention_detach: bool = True  # attention: the direction's loss does not reach the height
+    direction_maps: int = 1  # pooled: number of encoder maps that the head gets, counted from the coarsest
+    scale_head: bool = False  # predict one scale per image, which multiplies all magnitudes
 
 
 @dataclass
 class LossConfig:
-    """What each part of the loss is and weighs; see geopose/training/losses.py."""
+    """Kind and weight of each part of the loss; see geopose/training/losses.py."""
 
     agl: str = "huber"  # huber | smooth_l1 | l1 | mse | log_cosh | wing | r2 (per city)
     agl_weight: float = 1.0
-    agl_delta_m: float = 10.0  # where huber, smooth_l1 and wing turn from quadratic or steep to linear
+    agl_delta_m: float = 10.0  # where huber, smooth_l1 and wing change their slope
     mag: str = "huber"
     mag_weight: float = 1.0
     mag_delta_px: float = 5.0
     log_height: bool = False  # compare sign(h) log(1 + |h|) instead of h
-    trim: float = 0.0  # share of an image's known pixels, the worst, that are left out
-    focal_gamma: float = 0.0  # above 0, pixels count by tanh(error / delta) ** gamma
+    trim: float = 0.0  # share of an image's known pixels, those with the largest loss, that is left out
+    focal_gamma: float = 0.0  # above 0, a pixel's loss is multiplied by tanh(error / delta) ** gamma
     cosine_weight: float = 1.0
     direction_mse_weight: float = 0.1
-    lean_px: float = 0.0  # above 0, an image's direction counts by m / (m + lean_px), m its mean known magnitude
-    scale_weight: float = 0.0  # squared error of the scale head or, without one, the least-squares scale, px/m
+    lean_px: float = 0.0  # above 0, an image's direction has weight m / (m + lean_px), m its mean known magnitude
+    scale_weight: float = 0.0  # squared error of the scale head or, without one, of the least-squares scale, px/m
 
 
 @dataclass
 class OptimConfig:
-    """AdamW and its learning-rate schedule."""
+    """AdamW and its learning rate schedule."""
 
     lr: float = 1e-4
-    fresh_lr_factor: float = 1.0  # decoder and heads, which start from nothing, learn this much faster than the encoder
+    fresh_lr_factor: float = 1.0  # the learning rate of decoder and heads, which are not pretrained, is lr times this
     eps: float = 1e-6
     weight_decay: float = 1e-6
     schedule: str = "cosine"  # cosine | plateau | constant
-    min_lr: float = 1e-5  # where cosine ends
+    min_lr: float = 1e-5  # last learning rate of cosine
     warmup_steps: int = 0
     plateau_factor: float = 0.5
     plateau_patience: int = 20
@@ -112,37 +113,37 @@ class OptimConfig:
 class TrainConfig:
     """Length, precision and what is kept."""
 
-    start_from: str | None = None  # a finished run of the same model, whose best checkpoint training goes on from
+    start_from: str | None = None  # a finished run of the same model whose best checkpoint training starts from
     epochs: int = 20
-    steps_per_epoch: int | None = None  # null: as many as it takes to see every training tile once
-    max_minutes: float | None = None  # when set, replaces epochs: training fits its schedule to this time and ends
-    schedule_boundaries: list[float] | None = None  # a manifest's: repeats a run that ended by its time budget
-    accumulation_steps: int = 1
-    precision: str = "fp32"  # fp32 | bf16 | fp16 (on a GPU only) | auto: bf16 where the device is faster in it
+    steps_per_epoch: int | None = None  # batches per epoch; null: as many as see every training tile once
+    max_minutes: float | None = None  # replaces epochs: the schedule is fitted to this time and training ends with it
+    schedule_boundaries: list[float] | None = None  # from a manifest: repeats a run that ended on its time budget
+    accumulation_steps: int = 1  # batches per optimizer step
+    precision: str = "fp32"  # fp32 | bf16 | fp16 (GPU only) | auto: bf16 where the device is faster with it
     device: str = "auto"  # auto | cpu | cuda
     gpus: int = 1  # processes on this machine; more than one trains with DistributedDataParallel
     channels_last: bool = True
-    compile: bool = False  # torch.compile the network: minutes at the start, and on two CPU cores no gain
-    ema_decay: float | None = None  # when set, an exponential moving average of the weights is validated and kept
+    compile: bool = False  # torch.compile: minutes at the start, and no gain on two CPU cores
+    ema_decay: float | None = None  # validate and keep an exponential moving average (EMA) of the weights
     keep_checkpoints: int = 3
-    snapshot_epochs: int = 5  # a picture of a validation tile of each city to TensorBoard every so many; 0: none
-    early_stop_patience: int | None = None  # epochs without a better validation R2; null: never
+    snapshot_epochs: int = 5  # every so many epochs a validation picture per city goes to TensorBoard; 0: none
+    early_stop_patience: int | None = None  # epochs without a better validation R2 until training ends; null: never
 
 
 @dataclass
 class PredictConfig:
-    """How predict.py and the demo look at images with this run, unless told otherwise."""
+    """Defaults of predict.py and the demo for this run."""
 
-    zooms: list[float] = field(default_factory=lambda: [1.0])  # sizes of views; others than 1 want wide_probability
-    zoom_weights: list[float] = field(default_factory=list)  # one per size; none for equal
+    zooms: list[float] = field(default_factory=lambda: [1.0])  # sizes of views; others than 1 need wide_probability
+    zoom_weights: list[float] = field(default_factory=list)  # one per size; empty: equal weights
 
 
 @dataclass
 class RunConfig:
-    """Where results go."""
+    """Where results are written."""
 
     dir: str = "runs/${run.name}/fold${data.fold}"
-    name: str = "???"  # the config file's name unless given
+    name: str = "???"  # default: the name of the config file
 
 
 @dataclass
@@ -162,11 +163,11 @@ class Config:
 
 @dataclass(frozen=True)
 class BlendConfig:
-    """How checkpoints and views join into one prediction.
+    """How checkpoints and views are blended into one prediction.
 
-    zoom_weights: one per size of zooms, run_weights: one per run, none for equal. checkpoint_weights: by rank within a
-    run, best first; checkpoints beyond the list are left out, none for equal. average_weights: one model per run, the
-    mean of its checkpoints' weights.
+    zoom_weights has one weight per size in zooms, run_weights one per run, and checkpoint_weights one per rank within a
+    run, best first; checkpoints beyond that list are not used. An empty tuple means equal weights. average_weights
+    averages the weights of a run's checkpoints into one model instead of averaging their predictions.
     """
 
     tta: str = "d4"
@@ -184,9 +185,9 @@ class BlendConfig:
                 raise UserError(f"--{flag} {getattr(self, flag)} is unknown; there are {', '.join(choices)}")
         for flag in ("zooms", "zoom_weights", "run_weights", "checkpoint_weights"):
             if any(value <= 0 for value in getattr(self, flag)):
-                raise UserError(f"--{flag.replace('_', '-')} {list(getattr(self, flag))}: all must be positive")
+                raise UserError(f"--{flag.replace('_', '-')} {list(getattr(self, flag))}: give positive numbers")
         if len(set(self.zooms)) < len(self.zooms):
-            raise UserError(f"--zooms {list(self.zooms)}: name each size once, and weigh it by --zoom-weights")
+            raise UserError(f"--zooms {list(self.zooms)}: name each size once; --zoom-weights sets its weight")
         weights, sizes = len(self.zoom_weights), len(self.zooms)
         if weights not in (0, sizes):
             raise UserError(f"--zoom-weights: {weights} weights for {sizes} sizes of views; give one per size")
@@ -198,8 +199,8 @@ CHOICES = {
     "model.decoder": ("unet", "fpn"),
     "model.decoder_block": ("plain", "residual"),
     "model.direction_head": ("pooled", "attention"),
-    "loss.agl": LOSSES,
-    "loss.mag": LOSSES,
+    "loss.agl": LOSS_NAMES,
+    "loss.mag": LOSS_NAMES,
     "optim.schedule": ("cosine", "plateau", "constant"),
     "train.precision": PRECISIONS,
     "train.device": ("auto", "cpu", "cuda"),
@@ -207,9 +208,9 @@ CHOICES = {
 
 
 def load_config(path: str | Path, overrides: list[str] = ()) -> Config:
-    """Settings of a YAML file with key=value overrides on top; interpolations resolved.
+    """Settings of a YAML file with key=value overrides. Interpolations are resolved.
 
-    Raises UserError for a missing file, an unknown key (naming the nearest one), a value of the wrong type or an
+    Raises UserError for a missing file, an unknown key (with the nearest known one), a value of the wrong type, or an
     unknown choice.
     """
     path = Path(path)
@@ -220,7 +221,7 @@ def load_config(path: str | Path, overrides: list[str] = ()) -> Config:
     schema.run.name = path.stem
     for override in overrides:
         if "=" not in override:
-            raise UserError(f"'{override}' is no key=value; write for example train.epochs=2")
+            raise UserError(f"'{override}' is not key=value; write for example train.epochs=2")
     try:
         layers = OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides))
         for layer, source in zip(layers, (str(path), "command line"), strict=True):
@@ -249,7 +250,7 @@ def check_config(config: Config) -> None:
         raise UserError(f"loss.trim={config.loss.trim} must lie in [0, 1)")
     try:
         BlendConfig(zooms=tuple(config.predict.zooms), zoom_weights=tuple(config.predict.zoom_weights))
-    except UserError as error:  # which names predict.py's flags
+    except UserError as error:  # its text names the flags of predict.py
         raise UserError(f"predict.zooms, predict.zoom_weights: {error}") from None
     wanted = 1 if config.model.decoder == "fpn" else len(config.model.encoder_layers) - 1
     if len(config.model.decoder_channels) != wanted:
@@ -260,12 +261,12 @@ def check_config(config: Config) -> None:
 
 
 def save_config(config: Config, path: Path) -> None:
-    """Write every setting, defaults included, so that the file alone repeats the experiment."""
+    """Write every setting, including defaults, so that the file alone is enough to repeat the experiment."""
     write_bytes(path, OmegaConf.to_yaml(OmegaConf.structured(config)).encode())
 
 
 def flatten(node, prefix: str = "") -> dict[str, object]:
-    """Dotted key -> value of a nested config, with interpolations resolved where they can be."""
+    """Dotted key -> value of a nested config. Interpolations are resolved where possible."""
     flat = {}
     for key in node:
         if OmegaConf.is_dict(node) and not OmegaConf.is_missing(node, key) and OmegaConf.is_dict(node[key]):

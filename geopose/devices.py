@@ -1,4 +1,4 @@
-"""Device and precision by name, explicit everywhere."""
+"""Device and precision by name, so that both are explicit everywhere."""
 
 import time
 from contextlib import AbstractContextManager
@@ -10,7 +10,7 @@ from torch.nn import functional
 from geopose.cli import UserError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-BF16_PAYS = 1.1  # times as fast as float32 a processor must be in bfloat16
+BF16_PAYS = 1.1  # minimum speed of bfloat16 relative to float32 for auto to choose it
 
 
 def pick_device(name: str) -> torch.device:
@@ -23,10 +23,10 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_precision(name: str, device: torch.device) -> str:
-    """fp32, bf16 or fp16 as named; auto is bf16 where the device is faster in it, else fp32.
+    """fp32, bf16 or fp16 as named. auto is bf16 where the device is faster with it, otherwise fp32.
 
-    fp16 on a CPU is refused: it would silently run in fp32. bf16 works on any CPU but is slow on one without
-    instructions for it, and on some that have them.
+    fp16 on a CPU raises UserError, because torch would silently run it in fp32. bf16 runs on any CPU, but it is slow
+    without special instructions, and on some CPUs also with them.
     """
     if name == "auto":
         return "bf16" if is_faster_in_bf16(device) else "fp32"
@@ -38,7 +38,7 @@ def pick_precision(name: str, device: torch.device) -> str:
 
 
 def is_faster_in_bf16(device: torch.device) -> bool:
-    """Whether the device has instructions for bfloat16 and, if it is a CPU, a convolution gains by them."""
+    """Whether the device has bfloat16 instructions and, on a CPU, whether a convolution is faster with them."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     able = torch.cpu.get_capabilities()
@@ -48,10 +48,10 @@ def is_faster_in_bf16(device: torch.device) -> bool:
 
 @cache
 def bf16_speedup() -> float:
-    """How many times as fast as in float32 this processor convolves in bfloat16: best of several turns, once a process.
+    """Speed of a convolution in bfloat16 relative to float32 on this CPU. Measured once per process, best of six.
 
-    Measured, since having the instructions tells little: an Intel Xeon that has AVX-512's and no AMX takes 1.7 times
-    as long in bfloat16.
+    Instructions alone do not decide it: an Intel Xeon with AVX-512 bf16 and without AMX takes 1.7 times as long in
+    bfloat16.
     """
     seconds = {torch.float32: [], torch.bfloat16: []}
     with torch.inference_mode():
@@ -66,5 +66,5 @@ def bf16_speedup() -> float:
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager:
-    """Autocast to a precision that pick_precision gave; off for fp32."""
+    """Autocast to a precision that pick_precision returned. Disabled for fp32."""
     return torch.autocast(device.type, dtype=DTYPES[precision], enabled=precision != "fp32")

@@ -37,10 +37,10 @@ def test_overrides_win_over_the_file():
         ("train.epochs=0", "train.epochs=0"),
         ("optim.schedule=cosin", "cosine, plateau, constant"),
         ("augment.crop_jitter=2", "(0, 1]"),
-        ("train.epochs", "no key=value"),
+        ("train.epochs", "is not key=value"),
         ("model.decoder_channels=[8,8]", "over 4 encoder layers takes 3"),
         ("predict.zoom_weights=[1,2]", "predict.zoom_weights: --zoom-weights: 2 weights for 1 sizes of views"),
-        ("predict.zoom_weights=[0]", "all must be positive"),
+        ("predict.zoom_weights=[0]", "give positive numbers"),
         ("augment.wide_factor=0.5", "augment.wide_factor=0.5 must be 1 or more"),
     ],
 )

@@ -1,1 +1,1 @@
-"""Networks: encoders, decoders, heads, and `model.create_model` that joins them."""
+"""The networks: encoders, decoders and heads, which `model.create_model` joins, and their checkpoints."""

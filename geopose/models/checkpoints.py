@@ -1,4 +1,4 @@
-"""Checkpoints: weights are data (safetensors), written whole, loaded strictly."""
+"""Checkpoints: weights as safetensors files, written completely or not at all, loaded strictly."""
 
 import os
 from pathlib import Path
@@ -17,24 +17,24 @@ CHECKPOINT_SUFFIX = ".safetensors"
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
-    """Write a model's state, never half of it under its name."""
+    """Write a model's state completely or not at all."""
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     write_bytes(path, save(state))
 
 
 def save_state(state: dict, path: Path) -> None:
-    """Write what an unfinished training goes on from, never half of it. Raises OSError on a full disk."""
+    """Write the state of an unfinished training completely or not at all. Raises OSError on a full disk."""
     with writing(path) as temporary, temporary.open("wb") as stream:
         try:
             torch.save(state, stream)
-        except RuntimeError as error:  # torch's writer stumbles over what the stream raised, and hides it
+        except RuntimeError as error:  # torch replaces the error that the stream raised
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from None
             raise
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Load a model's state strictly. Raises UserError naming the file and what does not fit."""
+    """Load a model's state strictly. Raises UserError that names the file and what does not fit."""
     load_state(model, read_weights(path), path)
 
 
@@ -43,11 +43,13 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: truncated or no safetensors file ({error}); train again or copy it again") from None
+        raise UserError(
+            f"{path}: truncated or not a safetensors file ({error}); train again or copy it again"
+        ) from None
 
 
 def load_state(model: nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
-    """Fill a model strictly; path names the state's origin in errors."""
+    """Load tensors into a model strictly. path names their file in errors."""
     expected = model.state_dict()
     for what, keys in (
         ("lacks", expected.keys() - state.keys()),
@@ -68,7 +70,7 @@ def load_model(run_dir: str | os.PathLike, checkpoint: Path, device: torch.devic
 def load_average_model(run_dir: str | os.PathLike, ranked: list[tuple[Path, float]], device: torch.device) -> PoseModel:
     """A model whose weights are the weighted mean of a run's checkpoints, ready to predict.
 
-    Whole-number tensors (counters) are the first checkpoint's. Running means and variances are averaged like weights.
+    Integer tensors (counters) come from the first checkpoint. Running means and variances are averaged like weights.
     """
     config = run_config(run_dir)
     model = create_model(config.model, load_weights=False)

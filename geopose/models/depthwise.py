@@ -1,7 +1,8 @@
-"""Faster gradients of depthwise convolutions on a CPU, where they take most of a light encoder's training step.
+"""Faster gradients of depthwise convolutions on a CPU. They take most of the training step of a light encoder.
 
-oneDNN has no depthwise kernel for the weights' gradient of a 5x5 convolution, nor for the input's gradient of a strided
-one, and falls back to kernels that do many times the work. Both gradients are depthwise convolutions themselves.
+oneDNN has no depthwise kernel for the weight gradient of a 5x5 convolution or for the input gradient of a strided
+convolution. It falls back to kernels that do many times the work. Both gradients are depthwise convolutions
+themselves, so they are computed as such here.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -12,12 +13,12 @@ from torch.overrides import TorchFunctionMode
 
 
 def fast_depthwise(device: torch.device) -> AbstractContextManager:
-    """Inside, depthwise 2-D convolutions on a CPU get the gradients below; elsewhere nothing changes."""
+    """A context in which depthwise 2-D convolutions on a CPU get the gradients below. Other devices are unaffected."""
     return FastDepthwise() if device.type == "cpu" and torch.is_grad_enabled() else nullcontext()
 
 
 class FastDepthwise(TorchFunctionMode):
-    """Sends depthwise calls of conv2d to DepthwiseConv, whatever module makes them."""
+    """Redirects every depthwise call of functional.conv2d to DepthwiseConv."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         if func is not functional.conv2d:
@@ -26,16 +27,16 @@ class FastDepthwise(TorchFunctionMode):
 
 
 def conv2d(image, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
-    """functional.conv2d, by DepthwiseConv where it applies.
+    """functional.conv2d, computed by DepthwiseConv where that is possible.
 
-    One filter a channel, square stride, no dilation, less padding than the kernel is wide.
+    It needs one filter per channel, equal strides, no dilation, and padding smaller than the kernel.
     """
     stride, dilation = pair(stride), pair(dilation)
     depthwise = groups == image.shape[1] == weight.shape[0] > 1
     plain = not isinstance(padding, str) and dilation == (1, 1) and stride[0] == stride[1]
     if not (depthwise and plain and all(p < k for p, k in zip(pair(padding), weight.shape[2:], strict=True))):
         return functional.conv2d(image, weight, bias, stride, padding, dilation, groups)
-    if torch.is_autocast_enabled("cpu"):  # autocast does not look into a function of one's own
+    if torch.is_autocast_enabled("cpu"):  # autocast does not reach into a custom autograd.Function
         dtype = torch.get_autocast_dtype("cpu")
         image, weight = image.to(dtype), weight.to(dtype)
     plane = DepthwiseConv.apply(image, weight, stride[0], pair(padding))
@@ -43,7 +44,7 @@ def conv2d(image, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 
 
 def pair(value) -> tuple:
-    """A number twice, or the two given."""
+    """(value, value) for a number; a pair stays as it is."""
     return (value, value) if isinstance(value, int) else tuple(value)
 
 
@@ -70,7 +71,7 @@ class DepthwiseConv(torch.autograd.Function):
 def input_gradient(grad, weight, shape: torch.Size, stride: int, padding: tuple[int, int]):
     """Gradient of the image [B,C,H,W] from the output's gradient [B,C,h,w] and the weight [C,1,k,l].
 
-    A convolution with the turned weight of the gradient, its values stride apart among zeros.
+    The gradient's values are spread `stride` apart among zeros and convolved with the weight turned by 180 degrees.
     """
     kernel = weight.shape[2:]
     if stride > 1:
@@ -86,11 +87,11 @@ def input_gradient(grad, weight, shape: torch.Size, stride: int, padding: tuple[
 def weight_gradient(image, grad, shape: torch.Size, stride: int, padding: tuple[int, int]):
     """Gradient of the weight [C,1,k,l] from image [B,C,H,W] and the output's gradient [B,C,h,w].
 
-    It is a correlation of both, so a depthwise convolution itself, of B*C channels with h x w kernels, and strides of
-    the one become dilations of the other. Summed over the batch in float32.
+    The gradient is the correlation of both: a depthwise convolution of B*C channels with h x w kernels, in which the
+    stride becomes a dilation. It is summed over the batch in float32.
     """
     batch, channels, height, width = image.shape
-    # The batch joins the channels, which lie last in memory.
+    # Batch and channels are joined into one axis, which comes last in memory.
     planes = image.permute(2, 3, 0, 1).reshape(1, height, width, batch * channels).permute(0, 3, 1, 2)
     kernels = grad.reshape(batch * channels, 1, *grad.shape[2:])
     each = functional.conv2d(planes, kernels, None, 1, padding, stride, batch * channels)

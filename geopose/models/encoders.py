@@ -1,20 +1,17 @@
-"""Encoders: timm networks and pytorch-toolbelt's B6/B7, as lists of feature maps with known channels and strides."""
+"""Encoders: timm networks as lists of feature maps with known channels and strides."""
 
 import timm
 import torch
-from pytorch_toolbelt.modules import encoders as toolbelt
+from pytorch_toolbelt.modules.encoders import GenericTimmEncoder
 from torch import nn
 
 from geopose.cli import UserError
 from geopose.config import ModelConfig
-from geopose.models.weights import load_lite0_weights
-
-TOOLBELT_ENCODERS = {"B6Encoder": toolbelt.B6Encoder, "B7Encoder": toolbelt.B7Encoder}
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+from geopose.models.weights import LITE0, load_lite0_weights
 
 
 class Encoder(nn.Module):
-    """Images uint8 or float [B,3,H,W] in 0..255 to feature maps, fine to coarse; scales its own input.
+    """Images uint8 or float [B,3,H,W] in 0..255 to feature maps, fine to coarse. It normalises its own input.
 
     channels and strides describe the maps.
     """
@@ -32,40 +29,33 @@ class Encoder(nn.Module):
 
 
 def create_encoder(cfg: ModelConfig, load_weights: bool = True) -> Encoder:
-    """The encoder that cfg names. load_weights=False skips pretrained weights (a checkpoint follows)."""
+    """The encoder that cfg names. load_weights=False skips pretrained weights, for loading a checkpoint."""
     weights = cfg.encoder_weights if load_weights else "none"
-    if cfg.encoder in TOOLBELT_ENCODERS:
-        network = TOOLBELT_ENCODERS[cfg.encoder](
-            pretrained=weights == "download", layers=list(cfg.encoder_layers), activation=cfg.activation
+    if not timm.is_model(cfg.encoder):
+        near = timm.list_models(f"*{cfg.encoder.split('_')[-1]}*")[:5] or [LITE0, "resnet34"]
+        raise UserError(f"model.encoder={cfg.encoder} is unknown; timm has {', '.join(near)}, ...")
+    if weights == "packaged" and cfg.encoder != LITE0:
+        raise UserError(
+            f"model.encoder_weights=packaged exists for {LITE0} only, not for {cfg.encoder}; "
+            "use none, download, or the path of a state dict"
         )
-        mean, std = IMAGENET_MEAN, IMAGENET_STD
-    else:
-        if not timm.is_model(cfg.encoder):
-            near = timm.list_models(f"*{cfg.encoder.split('_')[-1]}*")[:5]
-            names = ", ".join([*near, *TOOLBELT_ENCODERS])
-            raise UserError(f"model.encoder={cfg.encoder} is unknown; there are timm's names and {names}")
-        # Swin insists on one image size unless told not to.
-        options = {"strict_img_size": False} if cfg.encoder.startswith("swin") else {}
-        backbone = timm.create_model(cfg.encoder, pretrained=weights == "download", features_only=True, **options)
-        network = toolbelt.GenericTimmEncoder(channels_first(backbone), layers=list(cfg.encoder_layers))
-        mean, std = backbone.pretrained_cfg["mean"], backbone.pretrained_cfg["std"]
+    options = {"drop_path_rate": cfg.encoder_drop_path} if cfg.encoder_drop_path else {}
+    if cfg.encoder.startswith("swin"):
+        options["strict_img_size"] = False  # otherwise Swin accepts one image size only
+    backbone = timm.create_model(cfg.encoder, pretrained=weights == "download", features_only=True, **options)
+    network = GenericTimmEncoder(channels_first(backbone), layers=list(cfg.encoder_layers))
     if weights == "packaged":
-        if cfg.encoder != "tf_efficientnet_lite0":
-            raise UserError(
-                f"model.encoder_weights=packaged exists for tf_efficientnet_lite0 alone, not {cfg.encoder}; "
-                "use none, download, or the path of a state dict"
-            )
         load_lite0_weights(network.encoder)
     elif weights not in ("none", "download"):
         load_state_file(network, weights)
     freeze(network.encoder, cfg.encoder_frozen)
-    return Encoder(network, mean, std)
+    return Encoder(network, backbone.pretrained_cfg["mean"], backbone.pretrained_cfg["std"])
 
 
 def freeze(network: nn.Module, prefixes: list[str]) -> None:
-    """Keep the parameters with these name prefixes as they are; batch norms still follow the data's statistics.
+    """Keep the parameters with these name prefixes as they are. Batch norms still follow the data's statistics.
 
-    Freezing the first, largest maps saves their backward pass. Raises UserError for a prefix that fits no parameter.
+    Freezing the first and largest maps saves their backward pass. Raises UserError for a prefix without parameters.
     """
     for prefix in prefixes:
         frozen = [parameter for name, parameter in network.named_parameters() if name.startswith(prefix)]
@@ -77,7 +67,7 @@ def freeze(network: nn.Module, prefixes: list[str]) -> None:
 
 
 class ChannelsFirst(nn.Module):
-    """A timm feature network whose maps are [B,H,W,C], with them as [B,C,H,W]."""
+    """A timm feature network with maps [B,H,W,C], wrapped so that it returns [B,C,H,W]."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
@@ -88,12 +78,12 @@ class ChannelsFirst(nn.Module):
 
 
 def channels_first(backbone: nn.Module) -> nn.Module:
-    """The network itself, or a wrapper when its maps come as [B,H,W,C] (Swin's do)."""
+    """The network itself, or a wrapper when its maps are [B,H,W,C], as those of Swin are."""
     return ChannelsFirst(backbone) if getattr(backbone, "output_fmt", "NCHW") == "NHWC" else backbone
 
 
 def load_state_file(network: nn.Module, path: str) -> None:
-    """Load a state dict saved by torch.save, strictly; data only, no code is unpickled."""
+    """Load a state dict saved by torch.save. It must fit completely. Only data is unpickled, no code."""
     try:
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The heads: dense height and flow magnitude, and the image-wide direction."""
+"""The heads: dense height and flow magnitude, and the image-wide direction and scale."""
 
 import torch
 from pytorch_toolbelt.modules.activations import instantiate_activation_block
@@ -8,7 +8,7 @@ from torch import nn
 class GradualUpsample(nn.Sequential):
     """Features [B,C,h,w] to [B,channels,times*h,times*w], times a power of 2.
 
-    As often as it doubles: upsample x2, 3x3 convolution, norm, activation.
+    Each doubling is: upsample x2, 3x3 convolution, norm, activation.
     """
 
     def __init__(self, in_channels: int, channels: int, times: int, activation: str):
@@ -28,7 +28,8 @@ class GradualUpsample(nn.Sequential):
 class DenseHead(nn.Module):
     """Features [B,C,h,w] to one plane [B,1,stride*h,stride*w], enlarged bilinearly.
 
-    The last layer runs in float32, since bfloat16 has steps of half a metre at 100 m; it answers in multiples of unit.
+    The last layer runs in float32, because bfloat16 has steps of half a metre at 100 m. Its output is multiplied by
+    unit.
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int, unit: float, activation: str):
@@ -49,14 +50,14 @@ class DenseHead(nn.Module):
 
 
 def pool(maps: list):
-    """Means over space of maps [B,C,h,w], side by side: [B, sum of C]."""
+    """Spatial means of maps [B,C,h,w], concatenated: [B, sum of C]."""
     return torch.cat([feature_map.mean((-2, -1)) for feature_map in maps], dim=1)
 
 
 class PooledDirectionHead(nn.Module):
-    """Encoder maps [B,C,h,w] to the flow direction [B,2] (dx, dy), raw: the loss pulls it to length 1.
+    """Encoder maps [B,C,h,w] to the flow direction [B,2] (dx, dy). It is not normalised; the loss pulls it to length 1.
 
-    The recipe pools the last map alone. in_channels: the sum of the maps' channels.
+    The recipe pools the last map only. in_channels is the sum of the maps' channels.
     """
 
     def __init__(self, in_channels: int, activation: str, dropout: float):
@@ -73,16 +74,16 @@ class PooledDirectionHead(nn.Module):
 
 
 class PooledScaleHead(nn.Module):
-    """Encoder maps [B,C,h,w] and gsd_m [B] to the image's scale [B] in px/m, 1 at first.
+    """Encoder maps [B,C,h,w] and gsd_m [B] to the image's scale [B] in px/m. It starts at 1.
 
-    How far things lean is one number for the whole image, yet shows only where a wall is seen; as a factor of all
-    magnitudes it reaches where none is. A sensor's gsd grows with its off-nadir angle, so gsd tells much of the scale:
-    it adds a term of its own to the logarithm, a table with linear interpolation, since the relation breaks where
-    another sensor's range begins. The sensor's is native_gsd_m [B]; an image resized since has its scale resized with
-    it. in_channels: the sum of the maps' channels.
+    The scale is one number for the whole image, but it is visible only where a wall is seen. As a factor of all
+    magnitudes it also reaches pixels without a wall. A sensor's gsd grows with its off-nadir angle, so gsd predicts
+    much of the scale. A table over gsd with linear interpolation adds a term to the logarithm of the scale; a smooth
+    function would not fit where the range of another sensor begins. The table uses native_gsd_m [B], the gsd before any
+    resizing, and the result is converted to the gsd of the pixels. in_channels is the sum of the maps' channels.
     """
 
-    # AdamW moves a weight by about the learning rate a step; the table has to cross a range of 3 in a few hundred.
+    # AdamW moves a weight by about the learning rate per step. The table must cover a range of 3 in some hundred steps.
     TABLE_PACE = 10.0
 
     def __init__(self, in_channels: int, activation: str):
@@ -103,23 +104,22 @@ class PooledScaleHead(nn.Module):
         return native_scale * native_gsd_m.float() / gsd_m.float()
 
     def near_knots(self, gsd_m):
-        """gsd_m [B] as weights of the knots [B,K] that add up to 1; beyond the outer knots, all on these."""
+        """Interpolation weights [B,K] of the knots for gsd_m [B]. They sum to 1; outside the table its end counts."""
         knots_m = self.gsd_knots_m
         inside_m = gsd_m.float().clamp(knots_m[0], knots_m[-1])[:, None]
         return (1 - (inside_m - knots_m).abs() / (knots_m[1] - knots_m[0])).clamp(min=0)
 
 
 class AttentionDirectionHead(nn.Module):
-    """A direction per pixel, pooled where the predicted height changes most: lean shows at walls, not on lawns.
+    """A direction per pixel, pooled with weights that are large where the predicted height changes, as at walls.
 
     forward(decoder features [B,C,h,w], agl_m [B,1,H,W]) returns [B,2]. The weights are a softmax over the absolute
-    spatial gradient of the height, in float32; detach keeps the direction's loss from shaping the height.
+    spatial gradient of the height, in float32. No gradient flows into the height.
     Source: an idea of the second-place write-up.
     """
 
-    def __init__(self, in_channels: int, activation: str, detach: bool):
+    def __init__(self, in_channels: int, activation: str):
         super().__init__()
-        self.detach = detach
         self.dense = nn.Sequential(
             nn.Conv2d(in_channels, in_channels, 3, padding=1),
             instantiate_activation_block(activation, inplace=True),
@@ -128,7 +128,7 @@ class AttentionDirectionHead(nn.Module):
 
     def forward(self, features, agl_m):
         direction = self.dense(features).float().flatten(2)
-        agl_m = (agl_m.detach() if self.detach else agl_m).float()
+        agl_m = agl_m.detach().float()
         steep = nn.functional.pad((agl_m[..., 1:] - agl_m[..., :-1]).abs(), (0, 1))
         steep = steep + nn.functional.pad((agl_m[..., 1:, :] - agl_m[..., :-1, :]).abs(), (0, 0, 0, 1))
         steep = nn.functional.adaptive_avg_pool2d(steep, features.shape[-2:]).flatten(2)

@@ -1,4 +1,4 @@
-"""The network: encoder, decoder, way to the heads' stride, three heads."""
+"""The network: encoder, decoder, upsampling to the heads' stride, and the heads."""
 
 import math
 
@@ -21,16 +21,17 @@ from geopose.models.heads import (
 )
 
 UNET_BLOCKS = {"plain": UnetBlock, "residual": UnetResidualBlock}
+CITY_DROPOUT = 0.1  # share of training images whose city is withheld, so that the slot of unknown cities is trained
 
 
 class PoseModel(nn.Module):
-    """Geocentric pose of images of any size: pads to the encoder's coarsest stride inside and crops back.
+    """Geocentric pose of images of any size. It pads to the encoder's coarsest stride and crops the result.
 
-    forward(image uint8 or float [B,3,H,W] in 0..255, gsd_m [B], city: B names, native_gsd_m [B]: the gsd before the
-    image was resized, none where it was not) returns
+    forward(image uint8 or float [B,3,H,W] in 0..255, gsd_m [B], city: B names, native_gsd_m [B]) returns
     {"agl_m": [B,1,H,W] metres, "mag_px": [B,1,H,W] px, "direction": [B,2] (dx, dy), not normalised}, all float32.
-    With cfg.scale_head there is "scale_px_per_m" [B] too, the factor that all magnitudes of an image share. The pose
-    is read from the planes all the same: geometry.fit_scale(mag_px, agl_m) gives the scale.
+    native_gsd_m is the gsd before the image was resized; None means that it was not resized. With cfg.scale_head there
+    is also "scale_px_per_m" [B], the factor that all magnitudes of an image share. The pose still comes from the
+    planes: geometry.fit_scale(mag_px, agl_m) gives the scale.
     """
 
     def __init__(self, encoder: Encoder, cfg: ModelConfig):
@@ -52,7 +53,7 @@ class PoseModel(nn.Module):
         pooled = sum(encoder.channels[-cfg.direction_maps :])
         self.scale_head = PooledScaleHead(pooled, cfg.activation) if cfg.scale_head else None
         if cfg.direction_head == "attention":
-            self.direction_head = AttentionDirectionHead(finest, cfg.activation, cfg.attention_detach)
+            self.direction_head = AttentionDirectionHead(finest, cfg.activation)
         else:
             self.direction_head = PooledDirectionHead(pooled, cfg.activation, cfg.direction_dropout)
 
@@ -78,20 +79,20 @@ class PoseModel(nn.Module):
         return outputs
 
     def condition_planes(self, features, gsd_m, city: list[str]) -> list:
-        """What the height head is told, as planes [B,C,H,W]: gsd in metres, the city as one-hot."""
+        """Extra inputs of the height head as planes [B,C,H,W]: gsd in metres, and the city as one-hot."""
         planes = [gsd_m.to(features).view(-1, 1)] if self.cfg.gsd_plane else []
         if self.cfg.cities:
             known = {name: index for index, name in enumerate(self.cfg.cities)}
             index = torch.tensor([known.get(name, len(known)) for name in city], device=features.device)
             if self.training:
-                withheld = torch.rand(index.shape, device=index.device) < self.cfg.city_dropout
+                withheld = torch.rand(index.shape, device=index.device) < CITY_DROPOUT
                 index = torch.where(withheld, len(known), index)
             planes.append(nn.functional.one_hot(index, len(known) + 1).to(features))
         return [plane[:, :, None, None].expand(-1, -1, *features.shape[-2:]) for plane in planes]
 
 
 def create_decoder(encoder: Encoder, cfg: ModelConfig) -> nn.Module:
-    """The decoder that cfg names, over all the encoder's maps."""
+    """The decoder that cfg names, on all maps of the encoder."""
     spec = FeatureMapsSpecification(encoder.channels, encoder.strides)
     if cfg.decoder == "fpn":
         return FPNDecoder(spec, out_channels=cfg.decoder_channels[0])

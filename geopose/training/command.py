@@ -1,4 +1,4 @@
-"""Train one fold of one config: python train.py CONFIG [key=value ...]"""
+"""The command `train`: one fold of one config, trained to the end or resumed."""
 
 import os
 from pathlib import Path
@@ -9,9 +9,12 @@ from geopose.runs.folder import is_finished, read_manifest, run_config
 
 
 def main() -> int:
-    parser = Parser(__doc__, "python train.py configs/lite0_synthetic.yaml data.fold=1 train.epochs=2")
+    parser = Parser(
+        "Train one fold of one config. An interrupted training resumes with the same command.",
+        "python train.py configs/lite0_synthetic.yaml data.fold=1 train.epochs=2",
+    )
     parser.add_argument("config", metavar="CONFIG", help="a file of configs/")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that differ from the file's")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace those of the file")
     args = parser.parse_args()
 
     config = load_config(args.config, args.overrides)
@@ -23,9 +26,9 @@ def main() -> int:
         print(f"{run_dir} is finished (validation R2 {best:.4f}); remove the folder to train again")
         return 0
 
-    from geopose.training.runner import train  # imports Catalyst, slow: not for --help or a typo
+    from geopose.training.runner import train  # Catalyst takes seconds to import, so --help and typos come first
 
-    first = int(os.environ.get("RANK", 0)) == 0  # of torchrun's processes; it speaks for all
+    first = int(os.environ.get("RANK", 0)) == 0  # one of torchrun's processes prints for all
     if first:
         print(f"training into {run_dir}", flush=True)
     train(config)

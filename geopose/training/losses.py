@@ -1,7 +1,9 @@
-"""The training loss. A NaN target means unknown: it contributes neither to a sum nor to its count."""
+"""The training loss. A NaN target means unknown: it adds nothing to a sum and nothing to its count."""
+
+import math
 
 import torch
-from pytorch_toolbelt.losses.functional import log_cosh_loss, wing_loss
+from pytorch_toolbelt.losses.functional import wing_loss
 from torch import nn
 from torch.nn import functional as F
 
@@ -9,24 +11,31 @@ from geopose.config import LossConfig
 from geopose.geometry import fit_scale, flow_direction, magnitude
 
 R2_FLOOR = 1e-4
+LOSS_PARTS = ("loss_agl", "loss_mag", "loss_cosine", "loss_direction", "loss_scale")
 
-# Loss per pixel of (prediction, target, delta), float32 tensors of one shape without NaN.
+
+def log_cosh(error):
+    """log(cosh(error)) per element, in a form that does not overflow."""
+    return error + F.softplus(-2.0 * error) - math.log(2.0)
+
+
+# Loss per pixel of (prediction, target, delta): float32 tensors of one shape without NaN.
 PIXEL_LOSSES = {
     "huber": lambda p, t, delta: F.huber_loss(p, t, reduction="none", delta=delta),
     "smooth_l1": lambda p, t, delta: F.smooth_l1_loss(p, t, reduction="none", beta=delta),
     "l1": lambda p, t, delta: F.l1_loss(p, t, reduction="none"),
     "mse": lambda p, t, delta: F.mse_loss(p, t, reduction="none"),
-    "log_cosh": lambda p, t, delta: torch.vmap(log_cosh_loss)(p.flatten(), t.flatten()).view_as(p),
+    "log_cosh": lambda p, t, delta: log_cosh(p - t),
     "wing": lambda p, t, delta: wing_loss(p, t, width=delta, reduction="none"),
 }
 
 
 def dense_loss(kind: str, prediction, target, delta: float, trim: float = 0.0, focal_gamma: float = 0.0):
-    """Mean loss over the known pixels of target; 0, with a gradient of 0, when none is known.
+    """Mean loss over the known pixels of target. It is 0, with a gradient of 0, when no pixel is known.
 
-    prediction, target [B,1,H,W], target may hold NaN; computed in float32. trim leaves out that share of each image's
-    known pixels, the worst ones. focal_gamma > 0 weighs a pixel by tanh(error / delta) ** gamma, so that what is right
-    already counts little. Returns a scalar.
+    prediction, target [B,1,H,W]; target may hold NaN; computed in float32. trim is the share of each image's known
+    pixels that is left out, the pixels with the largest loss. focal_gamma > 0 multiplies a pixel's loss by
+    tanh(error / delta) ** gamma, which reduces the weight of pixels that are nearly right. Returns a scalar.
     """
     prediction, target, known = _fill_unknown(prediction, target)
     loss = PIXEL_LOSSES[kind](prediction, target, delta)
@@ -50,7 +59,7 @@ def city_r2_loss(prediction, target, cities: list[str]):
         p, t, k = prediction[rows], target[rows], known[rows]
         count = k.sum().clamp(min=1)
         mean = (t * k).sum() / count
-        # Per pixel, so that sums of squares over large batches stay in range.
+        # Means, not sums: sums of squares over large batches could overflow.
         error = ((p - t).square() * k).sum() / count
         spread = ((t - mean).square() * k).sum() / count
         losses.append(error / (spread + R2_FLOOR))
@@ -58,7 +67,7 @@ def city_r2_loss(prediction, target, cities: list[str]):
 
 
 def direction_losses(direction, target, weight):
-    """Weighted means of 1 - cosine and of the squared error of directions [B,2]; weight [B], not all zero."""
+    """Weighted means of 1 - cosine and of the squared error of directions [B,2]. weight [B] must not be all zero."""
     direction, target = direction.float(), target.float()
     weight = weight / weight.sum()
     cosine = 1 - F.cosine_similarity(direction, target, dim=-1)
@@ -66,9 +75,9 @@ def direction_losses(direction, target, weight):
 
 
 def lean_weight(target_mag_px, lean_px: float):
-    """How much an image's direction counts [B]: m / (m + lean_px), m the mean of its known magnitudes [B,1,H,W].
+    """Weight of each image's direction [B]: m / (m + lean_px), where m is the mean known magnitude [B,1,H,W].
 
-    Flat ground shows no lean, whatever its direction; lean_px = 0 counts every image alike.
+    Flat ground does not show in which direction buildings lean. With lean_px = 0 every image has the same weight.
     """
     if not lean_px:
         return torch.ones_like(target_mag_px[:, 0, 0, 0])
@@ -78,16 +87,16 @@ def lean_weight(target_mag_px, lean_px: float):
 
 
 def log_scale(agl_m):
-    """sign(h) log(1 + |h|): compresses tall heights, is linear near 0 and defined for negative predictions."""
+    """sign(h) log(1 + |h|): compresses large heights, is linear near 0, and is defined for negative predictions."""
     return torch.sign(agl_m) * torch.log1p(agl_m.abs())
 
 
 class PoseLoss(nn.Module):
-    """Weighted sum of dense losses on height and magnitude, and losses on direction and, optionally, scale.
+    """Weighted sum of dense losses on height and magnitude, and of losses on direction and, optionally, scale.
 
     forward(outputs of PoseModel, batch with agl_m [B,1,H,W], scale_px_per_m [B], angle_rad [B], city) returns
-    {"loss": scalar, "loss_agl", "loss_mag", "loss_cosine", "loss_direction", "loss_scale"}; the parts are unweighted.
-    Source of the default: second-place write-up of the Overhead Geopose Challenge.
+    {"loss": scalar} and the unweighted parts named by LOSS_PARTS.
+    Source of the default: the second-place write-up of the Overhead Geopose Challenge.
     """
 
     def __init__(self, cfg: LossConfig):
@@ -99,19 +108,19 @@ class PoseLoss(nn.Module):
         agl_m, target_agl_m = outputs["agl_m"].float(), batch["agl_m"].float()
         target_mag_px = magnitude(target_agl_m, batch["scale_px_per_m"][:, None])
         target_direction = flow_direction(batch["angle_rad"])
-        weight = lean_weight(target_mag_px, cfg.lean_px)
-        cosine, direction_mse = direction_losses(outputs["direction"], target_direction, weight)
+        lean = lean_weight(target_mag_px, cfg.lean_px)
+        cosine, direction_mse = direction_losses(outputs["direction"], target_direction, lean)
         compared = (log_scale(agl_m), log_scale(target_agl_m)) if cfg.log_height else (agl_m, target_agl_m)
-        parts = {
-            "loss_agl": self.dense(cfg.agl, *compared, cfg.agl_delta_m, batch),
-            "loss_mag": self.dense(cfg.mag, outputs["mag_px"].float(), target_mag_px, cfg.mag_delta_px, batch),
-            "loss_cosine": cosine,
-            "loss_direction": direction_mse,
-            "loss_scale": self.scale(outputs, batch, weight),
-        }
+        values = (
+            self.dense(cfg.agl, *compared, cfg.agl_delta_m, batch),
+            self.dense(cfg.mag, outputs["mag_px"].float(), target_mag_px, cfg.mag_delta_px, batch),
+            cosine,
+            direction_mse,
+            self.scale(outputs, batch, lean),
+        )
         weights = (cfg.agl_weight, cfg.mag_weight, cfg.cosine_weight, cfg.direction_mse_weight, cfg.scale_weight)
-        total = sum(weight * part for weight, part in zip(weights, parts.values(), strict=True))
-        return {"loss": total, **parts}
+        total = sum(weight * value for weight, value in zip(weights, values, strict=True))
+        return {"loss": total, **dict(zip(LOSS_PARTS, values, strict=True))}
 
     def dense(self, kind: str, prediction, target, delta: float, batch):
         """One plane's loss of the configured kind."""
@@ -119,8 +128,11 @@ class PoseLoss(nn.Module):
             return city_r2_loss(prediction, target, batch["city"])
         return dense_loss(kind, prediction, target, delta, self.cfg.trim, self.cfg.focal_gamma)
 
-    def scale(self, outputs, batch, weight):
-        """Weighted squared error of the scale head, else of the least-squares scale; 0 where it has no weight."""
+    def scale(self, outputs, batch, lean):
+        """Weighted squared error of the scale head or, without one, of the least-squares scale. 0 if it has no weight.
+
+        lean [B] weighs the images.
+        """
         if not self.cfg.scale_weight:
             return outputs["agl_m"].new_zeros(())
         if "scale_px_per_m" in outputs:
@@ -128,18 +140,18 @@ class PoseLoss(nn.Module):
         else:
             scale_px_per_m = fit_scale(outputs["mag_px"], outputs["agl_m"])[:, 0]
         error = (scale_px_per_m - batch["scale_px_per_m"].float()).square()
-        return (error * weight).sum() / weight.sum()
+        return (error * lean).sum() / lean.sum()
 
 
 def _fill_unknown(prediction, target):
-    """float32 prediction, target with its unknown pixels replaced by the prediction's own values, and the mask."""
+    """float32 prediction, target whose unknown pixels hold the prediction's values, and the mask of known pixels."""
     prediction, target = prediction.float(), target.float()
     known = ~torch.isnan(target)
     return prediction, torch.where(known, target, prediction.detach()), known
 
 
 def _trimmed_mean(loss, known, trim: float):
-    """Mean of loss [B,N] over known [B,N] without the largest share `trim` of each row's known values."""
+    """Mean of loss [B,N] over known [B,N] without the share `trim` of the largest known values of each row."""
     ranked = torch.where(known, loss, torch.inf).sort(dim=1).values
     keep = known.sum(1) - (known.sum(1) * trim).floor().long()
     kept = torch.arange(loss.shape[1], device=loss.device) < keep[:, None]

@@ -1,13 +1,13 @@
-"""Learning-rate schedule over a number of epochs, or over as many as fit a time budget."""
+"""Learning rate schedule over a fixed number of epochs, or over as many as fit a time budget."""
 
 import math
 
 
 class Schedule:
-    """Learning rate as a factor of the peak, by optimizer step; for torch's LambdaLR.
+    """Learning rate as a factor of the peak, by optimizer step, for torch's LambdaLR.
 
-    The run's progress goes from 0 to 1. `boundaries` holds the progress at the end of each planned epoch, so that a
-    run on a time budget, which plans its next epoch only when one ends, can be repeated from that list alone.
+    The progress of a run goes from 0 to 1. `boundaries` holds the progress at the end of each planned epoch. A run on a
+    time budget plans an epoch only when the previous one ends; the finished list is enough to repeat its schedule.
     """
 
     def __init__(self, kind: str, steps_per_epoch: int, warmup_steps: int, min_factor: float, boundaries: list[float]):
@@ -31,11 +31,14 @@ class Schedule:
 
 
 def fixed_boundaries(epochs: int) -> list[float]:
-    """Boundaries of a run of a known number of epochs."""
+    """Boundaries of a run with a known number of epochs."""
     return [(epoch + 1) / epochs for epoch in range(epochs)]
 
 
 def next_boundary(boundaries: list[float], epoch_seconds: float, seconds_left: float) -> float:
-    """End of the next epoch on a time budget: what is left is shared by the epochs that still fit, at least one."""
+    """End of the next epoch on a time budget.
+
+    The progress that is left is divided among the epochs that still fit, at least one.
+    """
     epochs_left = max(1, int(seconds_left / epoch_seconds))
     return boundaries[-1] + (1 - boundaries[-1]) / epochs_left

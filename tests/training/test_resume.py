@@ -15,12 +15,15 @@ import torch
 from helpers import REPO, assert_user_error, config_of, half_written, run
 
 from geopose.cli import UserError
+from geopose.config import save_config
 from geopose.io.names import agl_name, vflow_name
 from geopose.io.tables import read_test_table
 from geopose.models import checkpoints
 from geopose.runs.folder import checkpoint_paths, read_manifest, write_manifest
-from geopose.training import runner as engine
-from geopose.training.runner import STATE_FILE, LossCallback, train
+from geopose.training import callbacks
+from geopose.training.callbacks import LossCallback
+from geopose.training.resume import STATE_FILE
+from geopose.training.runner import train
 
 LONG = ["train.epochs=4", "train.ema_decay=0.9", "train.early_stop_patience=9", "train.keep_checkpoints=2"]
 
@@ -69,8 +72,8 @@ def break_at(monkeypatch, owner, name: str, call: int) -> None:
         (LossCallback, "on_batch_end", 2),  # in the first epoch: nothing to go on from
         (LossCallback, "on_batch_end", 9),  # amid the second epoch
         (checkpoints, "save", 3),  # before a checkpoint is written
-        (engine.torch, "save", 2),  # before a state is written
-        (engine, "write_manifest", 1),  # when all is trained
+        (torch, "save", 2),  # before a state is written
+        (callbacks, "write_manifest", 1),  # when all is trained
     ],
     ids=lambda value: str(value) if isinstance(value, (str, int)) else "",
 )
@@ -97,7 +100,7 @@ def test_a_state_half_written_never_counts(tiny_data, tmp_path, whole, monkeypat
             raise Broken
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine.torch, "save", save)
+        patch.setattr(torch, "save", save)
         with pytest.raises(Broken):
             train(config)
     train(config)
@@ -130,7 +133,7 @@ def test_a_killed_process_goes_on(tiny_data, tmp_path, whole):
     """Ctrl-C at the end of the first epoch, SIGKILL amid or at the end of two later ones, then the command again."""
     run_dir = tmp_path / "run"
     config = config_of(tiny_data, run_dir, *LONG)
-    engine.save_config(config, tmp_path / "settings.yaml")
+    save_config(config, tmp_path / "settings.yaml")
     command = [sys.executable, "train.py", str(tmp_path / "settings.yaml")]
     draw = random.Random(11)
 
@@ -152,7 +155,7 @@ def test_a_killed_process_goes_on(tiny_data, tmp_path, whole):
             break
         shutil.rmtree(run_dir)
     assert status == 130, told
-    assert "run the same command to go on" in told and "Traceback" not in told
+    assert "run the same command to resume" in told and "Traceback" not in told
     for _ in range(2):
         strike(signal.SIGKILL, draw.uniform(0, 0.3))
     for folder in (run_dir, run_dir / "checkpoints"):  # what a kill amid a write leaves, whether these two did or not
@@ -215,7 +218,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tiny_data, tmp_path, whole):
     out = tmp_path / "out.tar.gz"
     command = f"ulimit -f 1; exec {sys.executable} predict.py --data {tiny_data} --runs {whole} --tta none --out {out}"
     result = subprocess.run(["bash", "-c", command], cwd=REPO, capture_output=True, text=True, check=False)
-    assert_user_error(result, "go on")
+    assert_user_error(result, "resume")
     assert not out.exists()
     whole_again = run("predict.py", "--data", tiny_data, "--runs", whole, "--tta", "none", "--out", out)
     assert whole_again.returncode == 0, whole_again.stderr
@@ -225,10 +228,10 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tiny_data, tmp_path, whole):
 def test_training_on_a_full_disk_is_one_line_and_goes_on(tiny_data, tmp_path, whole, limit_kb):
     """No file may grow beyond the limit: the first checkpoint does, or else the state of the first epoch."""
     run_dir = tmp_path / "run"
-    engine.save_config(config_of(tiny_data, run_dir, *LONG), tmp_path / "settings.yaml")
+    save_config(config_of(tiny_data, run_dir, *LONG), tmp_path / "settings.yaml")
     command = f"ulimit -f {limit_kb}; exec {sys.executable} train.py {tmp_path / 'settings.yaml'}"
     result = subprocess.run(["bash", "-c", command], cwd=REPO, capture_output=True, text=True, check=False)
-    assert_user_error(result, "go on")
+    assert_user_error(result, "resume")
     assert not list(run_dir.rglob(f"{STATE_FILE}*")) and not (run_dir / "manifest.json").exists()
     assert run("train.py", tmp_path / "settings.yaml").returncode == 0
     assert_same_run(run_dir, whole)

@@ -1,0 +1,336 @@
+"""Callbacks that measure, record and end a training. The optimizer step is in steps.py, resuming in resume.py."""
+
+import math
+import time
+from pathlib import Path
+
+import pandas as pd
+import torch
+from catalyst import dl
+from catalyst.callbacks.checkpoint import Checkpoint
+from catalyst.core.callback import Callback, CallbackOrder, ICriterionCallback
+from catalyst.core.logger import ILogger
+from torch import distributed
+
+from geopose.cli import UserError, progress
+from geopose.geometry import direction_angle, fit_scale
+from geopose.io.tables import write_csv
+from geopose.models.checkpoints import CHECKPOINT_SUFFIX, save_weights
+from geopose.models.model import count_parameters
+from geopose.runs.folder import fingerprint_file, read_manifest, write_manifest
+from geopose.scoring.metrics import PoseScores
+from geopose.training.losses import LOSS_PARTS
+from geopose.training.manifest import describe_environment, fingerprint_data
+from geopose.training.resume import STATE_FILE
+from geopose.training.schedule import next_boundary
+from geopose.training.snapshots import snapshot
+
+VALID_METRIC = "r2"  # decides which checkpoints are kept
+LOSSES = ("loss", *LOSS_PARTS)
+
+
+class LossCallback(ICriterionCallback):
+    """The loss and its parts for every batch, and their means over a loader, all-reduced over the ranks."""
+
+    def on_loader_start(self, runner) -> None:
+        self.sums = torch.zeros(len(LOSSES) + 1, dtype=torch.float64)
+
+    def on_batch_end(self, runner) -> None:
+        losses = runner.criterion(runner.outputs, runner.batch)
+        runner.batch_metrics.update(losses)
+        values = torch.stack([losses[key].detach() for key in LOSSES]).double().cpu()
+        if not torch.isfinite(values[0]):
+            raise UserError(
+                f"loss is {float(values[0])} at epoch {runner.epoch_step}, tiles {', '.join(runner.batch['id'])}; "
+                "lower optim.lr or train in fp32"
+            )
+        self.sums[:-1] += values * runner.batch_size
+        self.sums[-1] += runner.batch_size
+
+    def on_loader_end(self, runner) -> None:
+        sums = all_reduce_sum(self.sums, runner.engine.device)
+        means = (sums[:-1] / sums[-1]).tolist()
+        runner.loader_metrics.update(dict(zip(LOSSES, means, strict=True)))
+
+
+class ScoreCallback(Callback):
+    """The challenge's R2 over the validation tiles, pooled per city over all ranks."""
+
+    def __init__(self, cities: list[str]):
+        super().__init__(order=CallbackOrder.Metric + 1)
+        self.cities = cities
+
+    def on_loader_start(self, runner) -> None:
+        self.scores = PoseScores(self.cities)
+
+    def on_batch_end(self, runner) -> None:
+        if runner.is_train_loader:
+            return
+        outputs, batch = runner.outputs, runner.batch
+        agl_m = outputs["agl_m"][:, 0].clamp(min=0)  # a submission holds no negative heights
+        scale_px_per_m = fit_scale(outputs["mag_px"], outputs["agl_m"])[:, 0]
+        angle_rad = direction_angle(outputs["direction"])
+        for index, city in enumerate(batch["city"]):
+            self.scores.update(
+                city,
+                agl_m[index],
+                batch["agl_m"][index, 0],
+                scale_px_per_m[index],
+                batch["scale_px_per_m"][index],
+                angle_rad[index],
+                batch["angle_rad"][index],
+            )
+
+    def on_loader_end(self, runner) -> None:
+        if runner.is_train_loader:
+            return
+        self.scores.sums = all_reduce_sum(self.scores.sums, runner.engine.device)
+        result = self.scores.compute()
+        metrics = {VALID_METRIC: result["final_r2"]}
+        for key in ("agl_r2", "vflow_r2", "angle_error_deg"):
+            metrics[key] = sum(city[key] for city in result["cities"].values()) / len(result["cities"])
+        metrics |= {f"{VALID_METRIC}_{name}": city["r2"] for name, city in result["cities"].items()}
+        bad = [key for key, value in metrics.items() if not math.isfinite(value)]
+        if bad:
+            raise UserError(f"validation {bad[0]} is not finite at epoch {runner.epoch_step}; train in fp32")
+        runner.loader_metrics.update(metrics)
+
+
+class SnapshotCallback(Callback):
+    """A picture of one validation tile per city in TensorBoard, every few epochs. Rank 0 draws its own tiles."""
+
+    def __init__(self, every: int):
+        super().__init__(order=CallbackOrder.Metric + 1)
+        self.every = every
+
+    def on_loader_start(self, runner) -> None:
+        self.shown = set()
+
+    def on_batch_end(self, runner) -> None:
+        due = not runner.is_train_loader and (runner.epoch_step - 1) % self.every == 0
+        if not due or not runner.engine.is_main_process:
+            return
+        for index, city in enumerate(runner.batch["city"]):
+            if city in self.shown:
+                continue
+            self.shown.add(city)
+            rgb = runner.batch["image"][index].permute(1, 2, 0).to(torch.uint8).cpu().numpy()
+            heights = (runner.batch["agl_m"][index, 0], runner.outputs["agl_m"][index, 0])
+            picture = snapshot(rgb, *(height.float().cpu().numpy() for height in heights))
+            runner.loggers["tensorboard"].log_image(f"{city}/image_truth_prediction_error", picture, runner)
+
+
+class CheckpointCallback(dl.CheckpointCallback):
+    """The best checkpoints by validation R2, written by rank 0 as safetensors.
+
+    Catalyst's own `*.best.pth` is switched off, because it holds the last weights and not the best ones.
+    """
+
+    def __init__(self, folder: Path, topk: int):
+        super().__init__(
+            logdir=str(folder),
+            loader_key="valid",
+            metric_key=VALID_METRIC,
+            minimize=False,
+            topk=topk,
+            save_last=False,
+            save_best=False,
+        )
+
+    def _save(self, runner, obj, logprefix: str) -> str:
+        path = Path(f"{logprefix}{CHECKPOINT_SUFFIX}")
+        save_weights(runner.evaluated_model(), path)
+        return str(path)
+
+    def on_epoch_end_best(self, runner) -> None:
+        if runner.engine.is_main_process:
+            super().on_epoch_end_best(runner)
+        runner.engine.wait_for_everyone()
+
+    def on_experiment_end(self, runner) -> None:
+        """Do nothing. Catalyst's version prints scores and loads weights."""
+
+    def kept(self) -> list[dict]:
+        """File name and score of each kept checkpoint, best first."""
+        return [{"file": Path(c.logpath).name, VALID_METRIC: c.metric} for c in self._storage]
+
+    state = kept
+
+    def restore(self, state: list[dict]) -> None:
+        folder = Path(self.logdir)
+        self._storage = [Checkpoint(None, str(folder / kept["file"]), kept[VALID_METRIC]) for kept in state]
+
+
+class EarlyStoppingCallback(dl.EarlyStoppingCallback):
+    """Catalyst's early stopping with a state that can be restored."""
+
+    def state(self) -> dict:
+        return {"best_score": self.best_score, "num_no_improvement_epochs": self.num_no_improvement_epochs}
+
+    def restore(self, state: dict) -> None:
+        vars(self).update(state)
+
+
+class BudgetCallback(Callback):
+    """Ends training on a time budget. After each epoch the schedule is fitted to the time that is left."""
+
+    def __init__(self, seconds: float):
+        super().__init__(order=CallbackOrder.External)
+        self.seconds = seconds
+
+    def on_experiment_start(self, runner) -> None:
+        self.start = time.monotonic()
+
+    def state(self) -> float:
+        return time.monotonic() - self.start
+
+    def restore(self, state: float) -> None:
+        self.start = time.monotonic() - state
+
+    def on_epoch_start(self, runner) -> None:
+        self.epoch_start = time.monotonic()
+
+    def on_epoch_end(self, runner) -> None:
+        now = time.monotonic()
+        spent = torch.tensor([now - self.epoch_start, now - self.start])
+        if distributed.is_initialized():  # every rank plans by rank 0's clock
+            spent = spent.to(runner.engine.device)
+            distributed.broadcast(spent, 0)
+        epoch_seconds, total_seconds = spent.tolist()
+        boundaries = runner.schedule.boundaries
+        if boundaries[-1] >= 1:
+            runner.need_early_stop = True
+        else:
+            boundaries.append(next_boundary(boundaries, epoch_seconds, self.seconds - total_seconds))
+
+
+class ProgressCallback(Callback):
+    """On a terminal a progress bar with loss and best R2, otherwise one line per epoch. train.log gets the lines."""
+
+    def __init__(self):
+        super().__init__(order=CallbackOrder.External)
+        self.best = -math.inf
+
+    def state(self) -> float:
+        return self.best
+
+    def restore(self, state: float) -> None:
+        self.best = state
+
+    def on_loader_start(self, runner) -> None:
+        if runner.engine.is_main_process:
+            self.bar = progress(None, f"epoch {runner.epoch_step} {runner.loader_key}", len(runner.loader), "batch")
+
+    def on_batch_end(self, runner) -> None:
+        if runner.engine.is_main_process:
+            if not self.bar.disable:
+                self.bar.set_postfix(loss=f"{float(runner.batch_metrics['loss']):.3f}", best_r2=f"{self.best:.4f}")
+            self.bar.update()
+
+    def on_loader_end(self, runner) -> None:
+        if runner.engine.is_main_process:
+            self.bar.close()
+
+    def on_epoch_end(self, runner) -> None:
+        if runner.engine.is_main_process:
+            train, valid = runner.epoch_metrics["train"], runner.epoch_metrics["valid"]
+            self.best = max(self.best, valid[VALID_METRIC])
+            line = (
+                f"epoch {runner.epoch_step}: loss {train['loss']:.3f}, validation loss {valid['loss']:.3f}, "
+                f"R2 {valid[VALID_METRIC]:.4f} (AGL {valid['agl_r2']:.4f}, VFLOW {valid['vflow_r2']:.4f}), "
+                f"angle error {valid['angle_error_deg']:.1f} deg, best R2 {self.best:.4f}"
+            )
+            print(line, flush=True)
+            with (runner.run_dir / "train.log").open("a") as log:
+                log.write(f"{time.strftime('%F %T')} {line}\n")
+
+
+class MetricsCsv(ILogger):
+    """metrics.csv with one row per epoch: epoch, optimizer_step, and train_* and valid_* columns."""
+
+    def __init__(self, path: Path):
+        super().__init__(log_batch_metrics=False, log_epoch_metrics=True)
+        self.path = path
+
+    @property
+    def logger(self):
+        return self.path
+
+    def forget_after(self, epoch: int) -> None:
+        """Remove the rows of later epochs, which will be trained again."""
+        table = pd.read_csv(self.path, dtype=str)
+        write_csv(table[table.epoch.astype(int) <= epoch], self.path)
+
+    def log_metrics(self, metrics, scope: str, runner) -> None:
+        if scope != "epoch":
+            return
+        row = {"epoch": runner.epoch_step, "optimizer_step": runner.optimizer_steps}
+        for loader in ("train", "valid"):
+            row |= {f"{loader}_{key}": value for key, value in metrics[loader].items()}
+        first = runner.epoch_step == 1
+        with self.path.open("w" if first else "a") as stream:
+            if first:
+                stream.write(",".join(row) + "\n")
+            stream.write(",".join(f"{value:.6g}" for value in row.values()) + "\n")
+
+
+class ManifestCallback(Callback):
+    """Writes manifest.json when training ends well: everything needed to identify and repeat the run."""
+
+    def __init__(self):
+        super().__init__(order=CallbackOrder.External + 1)
+
+    def on_experiment_start(self, runner) -> None:
+        self.start = time.monotonic()
+        origin = runner.config.train.start_from
+        # Read now, because the code's commit and the run at start_from may change before training ends.
+        self.origin = {"started_from": read_manifest(origin)} if origin else {}
+        self.environment = describe_environment()
+
+    def state(self) -> dict:
+        return {"seconds": time.monotonic() - self.start, "origin": self.origin}
+
+    def restore(self, state: dict) -> None:
+        self.start = time.monotonic() - state["seconds"]
+        self.origin = state["origin"]
+
+    def on_experiment_end(self, runner) -> None:
+        if not runner.engine.is_main_process:
+            return
+        config, folder = runner.config, runner.run_dir / "checkpoints"
+        kept = runner.callbacks["checkpoint"].kept()
+        manifest = {
+            "finished": time.strftime("%F %T"),
+            "seed": config.seed,
+            "epochs": runner.epoch_step,
+            "optimizer_steps": runner.optimizer_steps,
+            "crops_seen": runner.epoch_step * len(runner.loaders["train"].sampler) * runner.engine.num_processes,
+            "seconds": round(time.monotonic() - self.start, 1),
+            "schedule_boundaries": runner.schedule.boundaries if runner.schedule else None,
+            "processes": runner.engine.num_processes,
+            "device": str(runner.engine.device),
+            "precision": runner.precision,
+            "parameters": count_parameters(runner.model),
+            "data": {
+                "root": config.data.root,
+                "fingerprint": fingerprint_data(config.data.root),
+                "folds": fingerprint_file(Path(config.data.folds)),
+                "train_tiles": len(runner.train_table),
+                "valid_tiles": len(runner.valid_table),
+                "skipped_tiles": runner.skipped_tiles,
+            },
+            "checkpoints": [c | {"sha256": fingerprint_file(folder / c["file"])} for c in kept],
+            **self.origin,
+            **self.environment,
+        }
+        write_manifest(runner.run_dir, manifest)
+        (runner.run_dir / STATE_FILE).unlink(missing_ok=True)
+
+
+def all_reduce_sum(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Sum of a float64 tensor over all ranks. A single process gets the tensor back."""
+    if not distributed.is_initialized():
+        return values
+    values = values.to(device)
+    distributed.all_reduce(values)
+    return values.cpu()

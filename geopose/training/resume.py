@@ -1,0 +1,53 @@
+"""Resuming an interrupted training from the end of its last complete epoch."""
+
+import torch
+from catalyst.core.callback import Callback, CallbackOrder
+
+from geopose.io.files import remove_unfinished
+
+STATE_FILE = "state.pt"  # in the run folder while the run is unfinished
+COUNTERS = ("epoch_step", "batch_step", "sample_step", "need_early_stop")
+
+
+def training_state(runner) -> dict:
+    """Everything that the remaining epochs depend on, taken between two epochs."""
+    scaler = runner.engine.scaler
+    return {
+        "counters": {name: getattr(runner, name) for name in COUNTERS},
+        "model": runner.engine.unwrap_model(runner.model).state_dict(),
+        "optimizer": runner.optimizer.state_dict(),
+        "scheduler": runner.scheduler.state_dict(),
+        "scaler": scaler.state_dict() if scaler else None,
+        "callbacks": {name: c.state() for name, c in runner.callbacks.items() if hasattr(c, "state")},
+    }
+
+
+def restore_training(runner, state: dict) -> None:
+    """Put a runner into the state that training_state() returned."""
+    for name in COUNTERS:
+        setattr(runner, name, state["counters"][name])
+    runner.engine.unwrap_model(runner.model).load_state_dict(state["model"])
+    runner.optimizer.load_state_dict(state["optimizer"])
+    runner.scheduler.load_state_dict(state["scheduler"])
+    if runner.engine.scaler:
+        runner.engine.scaler.load_state_dict(state["scaler"])
+    for name, values in state["callbacks"].items():
+        runner.callbacks[name].restore(values)
+
+
+class ResumeCallback(Callback):
+    """Restores an unfinished run. It runs after the other callbacks, which set their starting values first."""
+
+    def __init__(self):
+        super().__init__(order=CallbackOrder.External + 2)
+
+    def on_experiment_start(self, runner) -> None:
+        path = runner.run_dir / STATE_FILE
+        if runner.engine.is_main_process:
+            remove_unfinished(runner.run_dir)
+        if not path.exists():
+            return
+        restore_training(runner, torch.load(path, map_location=runner.engine.device, weights_only=True))
+        if runner.engine.is_main_process:
+            runner.loggers["csv"].forget_after(runner.epoch_step)
+            print(f"resuming after epoch {runner.epoch_step}", flush=True)
