@@ -1,10 +1,10 @@
-"""A second, unrelated generator of competition folders, to see whether the recipe depends on the first one's habits.
+"""A second, independent generator of competition folders. It shows whether the recipe depends on the first generator.
 
-`python -m tests.other_cities --out data/other` draws blocks of boxes, gables and domed trees. It shares no drawing
-code, no colours and no statistics with geopose.synthetic, only the writers of files. gsd is independent of the
-off-nadir angle here, the sun stands anywhere, and every tile is a place of its own. Lean is traced from the definition
-(what has height h over ground g is imaged at g - h s d), one level after the other and without geopose.geometry, so the
-convention is checked by a second hand, too.
+`python -m tests.other_cities --out data/other` draws blocks of boxes, gable roofs and dome-shaped trees. It shares no
+drawing code, no colours and no statistics with geopose.synthetic, only the functions that write files. Here gsd is
+independent of the off-nadir angle, the sun can be in any direction, and every tile shows a different place. The
+building lean follows directly from its definition (a point of height h above ground g is imaged at g - h s d), one
+height level after the other and without geopose.geometry. So this program also checks the convention independently.
 """
 
 import argparse
@@ -23,15 +23,15 @@ from geopose.synthetic.dataset import write_tables, write_tile
 
 # Median height of a house in metres, share of towers, tallest tower in metres.
 CITIES = {"ARG": (5, 0.03, 45), "ATL": (9, 0.12, 75), "JAX": (6, 0.06, 60), "OMA": (7, 0.05, 50)}
-STEP_PX = 0.5  # of flow between two levels that are traced
+STEP_PX = 0.5  # flow between two height levels
 SUN_STEP_M = 1.0
 STOREY_M = 3.3
-GAP_PX = 2  # at least, between buildings
+GAP_PX = 2  # smallest gap between buildings
 
 
 @dataclass
 class Block:
-    """Square of ground from above: heights [N, N] metres, colours [N, N, 3] in [0, 1], cells of gsd_m."""
+    """A square of ground from above: heights [N, N] metres, colours [N, N, 3] in [0, 1], cells of gsd_m metres."""
 
     height_m: np.ndarray
     colour: np.ndarray
@@ -39,7 +39,7 @@ class Block:
 
 
 def draw_block(city: str, size_px: int, gsd_m: float, rng: np.random.Generator) -> Block:
-    """Streets, buildings and trees at one angle, none overlapping another's footprint."""
+    """Streets, buildings and trees, all at one angle. No two footprints overlap."""
     median_m, tower_share, tallest_m = CITIES[city]
     base = rng.uniform(0.15, 0.6, 3)
     colour = (base + 0.12 * noise(size_px, rng, (4, 16, 64))[..., None] * rng.uniform(0.5, 1.0, 3)).astype(np.float32)
@@ -58,7 +58,7 @@ def draw_block(city: str, size_px: int, gsd_m: float, rng: np.random.Generator) 
 
 
 def pave(block: Block, free: np.ndarray, turn_rad: float, pitch_m: float, rng: np.random.Generator) -> None:
-    """Two crossing sets of streets, where nothing is built."""
+    """Draw two sets of streets that cross each other, and remove them from the mask of free cells."""
     axis = np.arange(len(free)) * block.gsd_m
     x, y = np.meshgrid(axis, axis)
     along = x * np.cos(turn_rad) + y * np.sin(turn_rad)
@@ -69,7 +69,7 @@ def pave(block: Block, free: np.ndarray, turn_rad: float, pitch_m: float, rng: n
 
 
 def build(block: Block, free: np.ndarray, turn_rad: float, sides_m, eaves_m: float, rise_m: float, rng) -> None:
-    """One building with a flat roof, or a ridge that rises by rise_m; nothing where its footprint is taken."""
+    """Draw one building with a flat roof, or with a ridge that rises by rise_m. Do nothing if its place is not free."""
     x, y = rng.uniform(0, len(free), 2)
     box = ((x, y), tuple(sides_m / block.gsd_m), np.degrees(turn_rad + rng.choice([0, 0, 0, 0.3])))
     corners = np.rint(cv2.boxPoints(box)).astype(np.int32)
@@ -91,7 +91,7 @@ def build(block: Block, free: np.ndarray, turn_rad: float, sides_m, eaves_m: flo
 
 
 def plant(block: Block, free: np.ndarray, radius_m: float, top_m: float, rng: np.random.Generator) -> None:
-    """One tree, a dome, where nothing is built."""
+    """Draw one tree, a dome, on the free cells."""
     radius_px = radius_m / block.gsd_m
     x, y = rng.uniform(radius_px, len(free) - radius_px - 1, 2)
     left, top, side = int(x - radius_px), int(y - radius_px), int(2 * radius_px) + 1
@@ -105,7 +105,7 @@ def plant(block: Block, free: np.ndarray, radius_m: float, top_m: float, rng: np
 
 
 def noise(size_px: int, rng: np.random.Generator, cells_px: tuple[int, ...]) -> np.ndarray:
-    """Sum of smooth noises [N, N] of about unit spread, one per cell size."""
+    """Sum of smooth noise fields [N, N], one per cell size, with a standard deviation of about 1."""
     total = np.zeros((size_px, size_px), np.float32)
     for cell_px in cells_px:
         coarse = rng.standard_normal((size_px // cell_px + 2,) * 2).astype(np.float32)
@@ -114,7 +114,7 @@ def noise(size_px: int, rng: np.random.Generator, cells_px: tuple[int, ...]) -> 
 
 
 def lit(block: Block, sun: np.ndarray, slope: float) -> np.ndarray:
-    """Share of sunlight [N, N] from above: 0 in cast shadows. sun (x, y) points to the sun, slope is its tangent."""
+    """Sunlight [N, N]: 0 in cast shadows, else 1. sun (x, y) points to the sun; slope: tangent of its elevation."""
     light = np.ones_like(block.height_m)
     for distance_m in np.arange(SUN_STEP_M, block.height_m.max() / slope, SUN_STEP_M):
         x, y = sun * distance_m / block.gsd_m
@@ -125,7 +125,7 @@ def lit(block: Block, sun: np.ndarray, slope: float) -> np.ndarray:
 
 
 def photograph(block: Block, size_px: int, scale_px_per_m: float, angle_rad: float, rng: np.random.Generator):
-    """Image uint8 [H, W, 3] and heights float32 [H, W] metres of a block seen from aside, from its middle."""
+    """Oblique image uint8 [H, W, 3] of the block's middle, and its heights float32 [H, W] in metres."""
     direction = np.array([np.sin(angle_rad), np.cos(angle_rad)])
     sun_rad, slope = rng.uniform(0, 2 * np.pi), rng.uniform(0.6, 2.0)
     sun = np.array([np.cos(sun_rad), np.sin(sun_rad)])
@@ -155,7 +155,7 @@ def photograph(block: Block, size_px: int, scale_px_per_m: float, angle_rad: flo
 
 
 def expose(colour: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Blur, tone and grain of a sensor; colours [H, W, 3] in [0, 1] to uint8."""
+    """Apply a sensor's blur, tone curve and noise to colours [H, W, 3] in [0, 1]. Returns uint8."""
     colour = cv2.GaussianBlur(colour.clip(0, 1), (0, 0), rng.uniform(0.4, 0.8)) ** rng.uniform(0.7, 1.1)
     grain = rng.normal(0, rng.uniform(0.005, 0.02), colour.shape)
     return ((0.9 * colour + 0.05 + grain).clip(0, 1) * 255).astype(np.uint8)
@@ -177,7 +177,7 @@ def make_tile(root: Path, half: str, tile_id: str, size_px: int, seed: tuple[int
 
 
 def make_folder(root: Path, train: int, test: int, size_px: int, seed: int) -> None:
-    """Fill a folder; the cities take turns."""
+    """Fill a folder with tiles of all cities in equal shares."""
     names, halves = list(CITIES), {"train": train, "test": test}
     plan = [(half, f"{names[i % len(names)]}_{half[:2]}{i:04d}", i) for half, n in halves.items() for i in range(n)]
     with ProcessPoolExecutor(os.cpu_count()) as pool:
@@ -189,10 +189,10 @@ def make_folder(root: Path, train: int, test: int, size_px: int, seed: int) -> N
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR")
-    parser.add_argument("--train", type=int, default=600, metavar="N")
-    parser.add_argument("--test", type=int, default=40, metavar="N")
-    parser.add_argument("--size", type=int, default=512, metavar="PX")
-    parser.add_argument("--seed", type=int, default=0, metavar="S")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to fill")
+    parser.add_argument("--train", type=int, default=600, metavar="N", help="training tiles")
+    parser.add_argument("--test", type=int, default=40, metavar="N", help="test tiles")
+    parser.add_argument("--size", type=int, default=512, metavar="PX", help="width and height of a tile")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of all random choices")
     args = parser.parse_args()
     make_folder(args.out, args.train, args.test, args.size, args.seed)

@@ -1,7 +1,7 @@
-"""What surfaces look like: materials, texture recipes, season tints and the noise every texture is cut from.
+"""What surfaces look like: materials, textures, seasonal colours, and the noise fields of which all textures are made.
 
-Colours are what a flat sunlit surface shows on the 0-255 scale of a finished image. Ground and roofs share colours
-and textures on purpose: real car parks, plazas and gravel look like roofs from above, so colour must not tell height.
+A colour is what a flat sunlit surface shows on the 0-255 scale of a finished image. Ground and roofs share colours and
+textures on purpose. Real car parks, plazas and gravel look like roofs from above, so colour must not reveal height.
 """
 
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-NOISE_CELLS = 1024  # period of the noise fields; a power of two, so that wrapping is one bit mask
+NOISE_CELLS = 1024  # period of the noise fields; a power of two, so that a bit mask wraps indices
 NOISE_SEED = 20210
 
 
 class Material(IntEnum):
-    """What a cell is made of, as far as seasons, shading and label faults care."""
+    """What a cell is made of. Seasons, shading and label faults depend on it."""
 
-    HARD = 0  # roads, pavements, roofs: no season
+    HARD = 0  # roads and pavements: the season does not change them
     LAWN = 1
     SOIL = 2
     WATER = 3
@@ -46,8 +46,8 @@ class Texture(IntEnum):
     SLATS = 12
 
 
-# Per texture: relative amplitude of fine (0.4 m), middle (2 m) and broad (12 m) noise, hue noise, joint spacing along
-# u and v in metres (0 = none) and how dark the joints are.
+# Per texture: relative amplitudes of fine (0.4 m), middle (2 m) and broad (12 m) noise and of hue noise, distance of
+# the joints along u and v in metres (0 = no joints), and how dark the joints are.
 TEXTURE_TABLE = np.array(
     [
         (0.02, 0.02, 0.02, 0.000, 0.0, 0.0, 0.00),  # PLAIN
@@ -70,7 +70,7 @@ TEXTURE_TABLE = np.array(
 
 @lru_cache(maxsize=1)
 def noise_fields() -> np.ndarray:
-    """Three wrapping noise fields float32 [3, N, N] of unit deviation: fine, middle, broad. The same in every run."""
+    """Fine, middle and broad periodic noise, float32 [3, N, N] of standard deviation 1. It is the same in every run."""
     rng = np.random.default_rng(NOISE_SEED)
     fields = [
         _wrapped_noise(rng, sigma_cells=0.7),
@@ -81,7 +81,7 @@ def noise_fields() -> np.ndarray:
 
 
 def _wrapped_noise(rng: np.random.Generator, sigma_cells: float) -> np.ndarray:
-    """Gaussian-blurred white noise that wraps at its borders, of zero mean and unit deviation."""
+    """Periodic noise [N, N]: blurred white noise of mean 0 and standard deviation 1."""
     shrink = max(1, 2 ** int(np.log2(max(sigma_cells / 2, 1))))  # broad noise needs few samples
     size = NOISE_CELLS // shrink
     margin = min(size, int(4 * sigma_cells / shrink) + 4)
@@ -96,14 +96,14 @@ def _wrapped_noise(rng: np.random.Generator, sigma_cells: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Season:
-    """leaf in [0, 1]: 0 = bare winter trees, 1 = full summer; dryness of the grass in [0, 1]."""
+    """leaf in [0, 1]: 0 = bare winter trees, 1 = full summer leaves. dryness of the grass in [0, 1]."""
 
     leaf: float
     dryness: float
 
 
 def season_gains(season: Season) -> np.ndarray:
-    """Colour gain per material, float32 [8, 3]."""
+    """Factors for the colours of each material, float32 [8, 3]."""
     leaf, dryness = season.leaf, season.dryness
     gains = np.ones((len(Material), 3), dtype=np.float32)
     lush, straw = np.array([0.94, 1.04, 0.88]), np.array([1.18, 1.05, 1.03])

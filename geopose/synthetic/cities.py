@@ -1,10 +1,14 @@
-"""The character of each city: what its blocks hold, how its streets run and what colours it is made of."""
+"""What is typical of each city: its districts, colours, trees, streets and light.
+
+To add a city, add it to CITIES and to NADIR_GSD_M of dataset.py. To change how often a kind of block appears in a
+district, change DISTRICTS; layout.py names the function that fills each kind.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-# Colours of flat sunlit surfaces, 0-255, muted as satellites see them.
+# Colours of flat sunlit surfaces, 0-255, as unsaturated as in satellite images.
 SHINGLE_DARK = [(86, 80, 80), (72, 68, 70), (98, 90, 86), (84, 72, 66), (104, 84, 76), (64, 62, 66), (92, 92, 98)]
 SHINGLE_BROWN = [(122, 98, 84), (134, 108, 90), (112, 88, 76), (146, 118, 98), (126, 92, 82), (104, 82, 74)]
 SHINGLE_GREY = [(128, 126, 126), (146, 144, 144), (118, 120, 124), (158, 154, 150), (136, 132, 126), (112, 110, 112)]
@@ -27,10 +31,10 @@ CARS_COLOURED = [(150, 50, 50), (60, 74, 120), (110, 44, 44), (150, 140, 120), (
 
 @dataclass(frozen=True)
 class City:
-    """blocks: weights of block kinds per district character; districts: weights of the characters over the places."""
+    """One city's parameters. Ranges are (smallest, largest). All entries of a list are equally likely."""
 
     name: str
-    districts: dict[str, float]
+    districts: dict[str, float]  # weights of the kinds of district, see DISTRICTS
     house_roofs: list
     flat_roofs: list
     lawns: list
@@ -41,14 +45,16 @@ class City:
     evergreen_share: float
     tree_density: float
     lot_width_m: tuple[float, float]
-    storeys: tuple[float, float]  # how often houses have a second storey; height factor of towers
-    bend_m: float
-    grid_turn: float  # 0: streets run with the compass; 1: any direction
+    two_storey_share: float  # of houses
+    tower_factor: float  # for the heights of towers, and in part of offices
+    bend_m: float  # how strongly streets bend
+    grid_turn: float  # 0: streets run north-south and east-west; 1: any direction
     sun_zenith_deg: tuple[float, float]
-    leaf: tuple[float, float]
+    leaf: tuple[float, float]  # leaf and dryness as in appearance.Season
     dryness: tuple[float, float]
 
 
+# Weights of the kinds of block in each kind of district.
 DISTRICTS = {
     "suburb": {"houses": 10, "woods": 1.0, "park": 0.7, "school": 0.5, "apartments": 0.7},
     "dense_suburb": {"houses": 8, "apartments": 2, "commercial": 1, "school": 1, "park": 0.6},
@@ -83,7 +89,8 @@ CITIES = {
             evergreen_share=0.5,
             tree_density=0.6,
             lot_width_m=(10.0, 15.0),
-            storeys=(0.35, 0.6),
+            two_storey_share=0.35,
+            tower_factor=0.6,
             bend_m=1.5,
             grid_turn=0.7,
             sun_zenith_deg=(22.0, 54.0),
@@ -110,7 +117,8 @@ CITIES = {
             evergreen_share=0.4,
             tree_density=1.3,
             lot_width_m=(18.0, 28.0),
-            storeys=(0.6, 1.3),
+            two_storey_share=0.6,
+            tower_factor=1.3,
             bend_m=10.0,
             grid_turn=1.0,
             sun_zenith_deg=(20.0, 52.0),
@@ -138,7 +146,8 @@ CITIES = {
             evergreen_share=0.55,
             tree_density=1.0,
             lot_width_m=(15.0, 22.0),
-            storeys=(0.15, 0.9),
+            two_storey_share=0.15,
+            tower_factor=0.9,
             bend_m=6.0,
             grid_turn=0.25,
             sun_zenith_deg=(18.0, 50.0),
@@ -165,7 +174,8 @@ CITIES = {
             evergreen_share=0.15,
             tree_density=0.75,
             lot_width_m=(16.0, 24.0),
-            storeys=(0.4, 0.7),
+            two_storey_share=0.4,
+            tower_factor=0.7,
             bend_m=8.0,
             grid_turn=0.15,
             sun_zenith_deg=(22.0, 58.0),
@@ -177,26 +187,29 @@ CITIES = {
 
 
 def pick(rng: np.random.Generator, choices: list):
-    """One of a list's entries, evenly."""
+    """A random entry of a list; all are equally likely."""
     return choices[int(rng.integers(len(choices)))]
 
 
 def pick_weighted(rng: np.random.Generator, weights: dict[str, float]) -> str:
-    """One of the keys, by weight."""
+    """A random key; the values are the weights."""
     names = list(weights)
     values = np.array([weights[name] for name in names], dtype=np.float64)
     return names[int(rng.choice(len(names), p=values / values.sum()))]
 
 
 def deal(weights: dict[str, float], count: int) -> list[str]:
-    """Keys for `count` takers, each key as often as its share of the weights allows in whole numbers, well mixed."""
+    """A list of `count` keys in mixed order. Each key appears as often as its weight says, rounded to whole numbers.
+
+    The result depends on weights and count only.
+    """
     edges = np.cumsum(list(weights.values())) / sum(weights.values())
     keys = [list(weights)[int(np.searchsorted(edges, (index + 0.5) / count))] for index in range(count)]
     return [keys[index] for index in np.random.default_rng(count).permutation(count)]
 
 
 def vary(rng: np.random.Generator, colour: tuple, spread: float = 0.10) -> tuple:
-    """A colour a little brighter or darker, warmer or colder."""
+    """A random variation of a colour: slightly brighter or darker, warmer or colder."""
     gain = 1.0 + spread * rng.standard_normal()
     warm = 0.25 * spread * rng.standard_normal()
     return (colour[0] * (gain + warm), colour[1] * gain, colour[2] * (gain - warm))

@@ -1,7 +1,10 @@
-"""Synthetic competition folders: which places and views, and the writing of their files.
+"""Synthetic competition folders: their places, the views of each place, and the files.
 
-All randomness flows from the seed through SeedSequences keyed by half, city, place and view, so a file's content
-depends neither on the number of workers nor on what was made before it.
+`make_dataset` plans all places, makes each in a worker process, and then writes the tables. `make_place` builds one
+scene and renders its views. Places whose files all exist are skipped, so a run resumes after an interruption.
+
+All random numbers come from the seed through SeedSequences with half, city, place and view as keys. So the content of a
+file depends neither on the number of workers nor on the files made before it.
 """
 
 import json
@@ -27,28 +30,30 @@ from geopose.synthetic.cities import CITIES, City, deal
 from geopose.synthetic.ground import build_scene
 from geopose.synthetic.labels import WATER_SHARE, add_faults, clean_label
 from geopose.synthetic.layout import plan_place
-from geopose.synthetic.render import Light, View, render
+from geopose.synthetic.light import Light
+from geopose.synthetic.render import render
 from geopose.synthetic.sensor import expose, random_sensor
+from geopose.synthetic.view import View
 
 SCENE_GSD_M = 0.36
-MARGIN_M = 42.0  # ground drawn beyond the views, so that roofs and shadows from outside reach in
-VIEWS_PER_PLACE = {"train": 3, "test": 1}  # a score of few tiles hangs on single places, so each test tile has its own
-SHIFT = 0.06  # views of a place are shifted by up to this share of their size
-CHANGE = 0.02  # share of objects in training places that only image or only lidar saw
+MARGIN_M = 42.0  # ground around the views, so that roofs and shadows from outside reach into them
+VIEWS_PER_PLACE = {"train": 3, "test": 1}  # 1: with few test tiles, the score must not depend on very few places
+SHIFT = 0.06  # views are shifted from the place's middle by up to this share of their size
+CHANGE = 0.02  # share of the objects in training places that are in the image only or in the lidar data only
 OFF_NADIR_DEG = (4.0, 36.0)
 GSD_M = (0.31, 0.59)
-# Ground sampling straight down of each city's satellite: WorldView-2 takes 0.46 m, WorldView-3 0.31 m. Which city has
-# which is our assumption: off-nadir to 36 degrees the two span the real data's 0.31 to 0.59 m, and scale is nearly a
-# function of gsd and city there.
+# gsd at nadir of the satellite that photographs each city: 0.46 m for WorldView-2, 0.31 m for WorldView-3. Which
+# satellite belongs to which city is our assumption. For off-nadir angles up to 36 degrees, the two satellites cover the
+# real data's range of 0.31 to 0.59 m, and scale is nearly a function of gsd and city, as in the real data.
 NADIR_GSD_M = {"ARG": 0.31, "ATL": 0.46, "JAX": 0.31, "OMA": 0.31}
-GSD_SPREAD = 0.01  # of its logarithm, from altitude and resampling; assumed
+GSD_SPREAD = 0.01  # standard deviation of log(gsd), from altitude and resampling; our assumption
 ARGUMENTS_FILE = "synthetic.json"
-GENERATOR = 6  # raised when the same arguments would give other files
+GENERATOR = 6  # increased whenever the same arguments give different files than before
 
 
 @dataclass(frozen=True)
 class Options:
-    """The arguments that decide the content of a folder."""
+    """The arguments that determine the content of a folder."""
 
     train: int = 600
     test: int = 40
@@ -60,7 +65,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Place:
-    """One place and its tiles' ids; key seeds all that is random about it."""
+    """One place and the ids of its tiles. key seeds all random choices of the place."""
 
     name: str
     city: str
@@ -72,7 +77,7 @@ class Place:
 
 @dataclass(frozen=True)
 class ViewPlan:
-    """One tile's geometry: pose and its shift from the place's middle in metres."""
+    """Geometry of one tile: its pose, and the shift of its middle from the middle of the place in metres."""
 
     pose: Pose
     shift_x_m: float
@@ -80,14 +85,17 @@ class ViewPlan:
 
 
 def make_dataset(root: Path, options: Options, workers: int | None = None) -> int:
-    """Write the folder, going on where an earlier run stopped. Returns the number of tiles made by this run."""
+    """Write the folder and skip the places whose files all exist. Returns the number of tiles made by this run.
+
+    workers: number of processes, by default one per CPU core. Raises UserError for a folder that is not writable.
+    """
     remove_unfinished(root)
     places = plan_places(options)
     waiting = [place for place in places if not _is_written(root, place, options)]
     try:
         write_bytes(root / ARGUMENTS_FILE, (json.dumps(asdict(options), indent=1) + "\n").encode())
     except OSError as error:
-        raise UserError(f"{root}: cannot write there ({error.strerror}); give another --out") from None
+        raise UserError(f"{root}: cannot write to this folder ({error.strerror}); give another --out") from None
     jobs = [(root, place, options) for place in waiting]
     results = in_processes(make_place, jobs, workers or os.cpu_count() or 1)
     with progress(results, "synthetic places", len(waiting), "place") as bar:
@@ -97,27 +105,33 @@ def make_dataset(root: Path, options: Options, workers: int | None = None) -> in
 
 
 def is_finished(root: Path, options: Options) -> bool:
-    """Whether root holds this very dataset, complete. Raises UserError when it holds anything else."""
+    """Whether root holds exactly this dataset, complete. Raises UserError if it holds a different dataset."""
     arguments = root / ARGUMENTS_FILE
     if not arguments.exists():
         taken = [name for name in ("metadata.csv", "geopose_train.csv", "train", "test") if (root / name).exists()]
         if taken:
-            raise UserError(f"{root}: holds {', '.join(taken)} of another dataset; give another --out")
+            raise UserError(f"{root} contains {', '.join(taken)} of another dataset; give another --out")
         return False
     try:
         found = json.loads(arguments.read_text())
     except (ValueError, OSError) as error:
-        raise UserError(f"{arguments}: not readable ({error}); remove {root} or give another --out") from None
+        raise UserError(f"{arguments}: cannot be read ({error}); remove {root} or give another --out") from None
     wanted = asdict(options)
     if found != wanted:
-        names = [name for name in wanted if not isinstance(found, dict) or found.get(name) != wanted[name]]
-        differences = ", ".join(f"{name} {found.get(name) if isinstance(found, dict) else '?'}" for name in names)
-        raise UserError(f"{root}: made with other arguments ({differences}); remove it or give another --out")
+        known = found if isinstance(found, dict) else {}
+        differences = [
+            f"{name} {known.get(name, '?')} instead of {value}"
+            for name, value in wanted.items()
+            if known.get(name, "?") != value
+        ]
+        raise UserError(
+            f"{root} was made with other arguments ({', '.join(differences)}); remove the folder or give another --out"
+        )
     return (root / "metadata.csv").exists()
 
 
 def plan_places(options: Options) -> list[Place]:
-    """All places of both halves, no place in both, with their tiles' ids."""
+    """All places with the ids of their tiles. Training and test half have no place in common."""
     places, used = [], set()
     for half_index, half in enumerate(("train", "test")):
         counts = tiles_per_city(options.train if half == "train" else options.test)
@@ -125,7 +139,7 @@ def plan_places(options: Options) -> list[Place]:
             rng = np.random.default_rng(np.random.SeedSequence(options.seed, spawn_key=(half_index, city_index)))
             ids = [_new_id(city, rng, used) for _ in range(count)]
             groups = np.array_split(np.array(ids, dtype=object), -(-count // VIEWS_PER_PLACE[half])) if count else []
-            # Dealt rather than drawn, so that both halves of even a small set hold their share of towers.
+            # Dealt instead of drawn at random, so that each half has its share of towers even in a small dataset.
             districts = deal(CITIES[city].districts, len(groups))
             for index, (district, group) in enumerate(zip(districts, groups, strict=True)):
                 name = f"{city}_{half}_{index:04d}"
@@ -134,12 +148,15 @@ def plan_places(options: Options) -> list[Place]:
 
 
 def tiles_per_city(count: int) -> dict[str, int]:
-    """Tiles of each city: equal shares, since the score is a mean over cities and a few tiles tell nothing of one."""
+    """Number of tiles of each city. All cities get equal shares, because the score is a mean over cities.
+
+    With unequal shares, some cities would have too few tiles for a meaningful score.
+    """
     return {name: len(part) for name, part in zip(CITIES, np.array_split(np.arange(count), len(CITIES)), strict=True)}
 
 
 def _new_id(city: str, rng: np.random.Generator, used: set[str]) -> str:
-    """A tile id CITY_xxxxxx nobody has yet, also when case is ignored, as some file systems do."""
+    """A new tile id CITY_xxxxxx. It is unique even on file systems that ignore case."""
     while True:
         tile_id = f"{city}_{''.join(rng.choice(list(string.ascii_letters), 6))}"
         if tile_id.lower() not in used:
@@ -148,7 +165,7 @@ def _new_id(city: str, rng: np.random.Generator, used: set[str]) -> str:
 
 
 def plan_views(place: Place, options: Options) -> list[ViewPlan]:
-    """Poses of a place's tiles; gsd grows with the off-nadir angle from the city's satellite's own, as in reality."""
+    """Views of a place's tiles. As in reality, gsd grows with the off-nadir angle, from its value at nadir."""
     rng = np.random.default_rng(np.random.SeedSequence(options.seed, spawn_key=(*place.key, 0)))
     views = []
     for _ in place.tile_ids:
@@ -167,7 +184,7 @@ def plan_views(place: Place, options: Options) -> list[ViewPlan]:
 
 
 def make_place(root: Path, place: Place, options: Options) -> int:
-    """Build a place and write the files of all its tiles. Returns the number of tiles."""
+    """Build the scene of a place and write the files of all its tiles. Returns the number of tiles."""
     city = CITIES[place.city]
     rng = np.random.default_rng(np.random.SeedSequence(options.seed, spawn_key=(*place.key, 1)))
     views = plan_views(place, options)
@@ -197,11 +214,11 @@ def make_place(root: Path, place: Place, options: Options) -> int:
 
 
 def _light(city: City, rng: np.random.Generator) -> Light:
-    """Sun of a late-morning overpass: towards the south-east in the image, higher in summer."""
+    """Light of a late-morning overpass: the sun is in the south-east, for ARG often in the north-east."""
     zenith_rad = np.radians(rng.uniform(*city.sun_zenith_deg))
     south_east_rad = np.radians(rng.normal(25.0, 18.0))
-    direction = geometry.flow_direction(south_east_rad)  # angle 0 points down the image: south
-    if city.name == "ARG" and rng.random() < 0.6:  # southern hemisphere: sun in the north-east
+    direction = geometry.flow_direction(south_east_rad)  # angle 0 points down the image, which is south
+    if city.name == "ARG" and rng.random() < 0.6:  # southern hemisphere: the sun is in the north-east
         direction = geometry.flow_direction(np.pi - south_east_rad)
     tan_elevation = 1.0 / geometry.scale_for_off_nadir(zenith_rad, 1.0)
     sky, wall = rng.uniform(0.20, 0.36), np.exp(rng.uniform(np.log(0.2), np.log(0.6)))
@@ -213,7 +230,10 @@ def _season(city: City, rng: np.random.Generator) -> Season:
 
 
 def write_tile(root: Path, half: str, tile_id: str, rgb, agl_m, pose: Pose, rgb_format: str) -> None:
-    """A tile's image, heights and pose; the labels of the test half go into truth/."""
+    """Write a tile's image, AGL and pose. The labels of the test half are written to truth/.
+
+    rgb uint8 [H, W, 3]; agl_m float32 [H, W] metres, NaN unknown.
+    """
     labels = root / ("truth" if half == "test" else "train")
     write_bytes(labels / agl_name(tile_id), encode_agl(agl_m))
     write_bytes(labels / vflow_name(tile_id), encode_vflow(pose.scale_px_per_m, pose.angle_rad))
@@ -231,7 +251,7 @@ def _is_written(root: Path, place: Place, options: Options) -> bool:
 
 
 def _write_all_tables(root: Path, places: list[Place], options: Options) -> None:
-    """The CSVs, metadata.csv last: its presence says the folder is finished."""
+    """Write all CSVs, metadata.csv last: if it exists, the folder is complete."""
     rows = []
     for place in places:
         for tile_id, plan in zip(place.tile_ids, plan_views(place, options), strict=True):
@@ -242,7 +262,7 @@ def _write_all_tables(root: Path, places: list[Place], options: Options) -> None
 
 
 def write_tables(root: Path, tiles: pd.DataFrame, rgb_format: str) -> None:
-    """The challenge's three CSVs of tiles with id, city, gsd and half, metadata.csv last."""
+    """Write the challenge's three CSVs, metadata.csv last. tiles has the columns id, city, gsd and half."""
     tiles = tiles.assign(rgb=[rgb_name(i, rgb_format) for i in tiles.id])
     tiles["agl"] = [agl_name(i) for i in tiles.id]
     tiles["json"] = [vflow_name(i) for i in tiles.id]

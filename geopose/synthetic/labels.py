@@ -1,8 +1,8 @@
-"""Labels as lidar gives them: heights seen in the image's geometry, with the faults real ones have.
+"""AGL labels as lidar gives them: heights in the image's geometry, with the faults that real labels have.
 
-The lidar flew on another day: it saw no cars (label heights never hold any) and, in training places, a few trees and
-buildings that are not in the image, or lacks some that are. The test half's truth has none of the faults; there only
-water without a lidar return stays unknown.
+The lidar data are from another day than the image. They contain no cars. In training places they also contain a few
+trees and buildings that are not in the image, and some objects of the image are missing from them. Training labels get
+noise and gaps. The truth of the test half has none of these faults: only water without a lidar return is unknown there.
 """
 
 import cv2
@@ -10,15 +10,16 @@ import numpy as np
 
 from geopose.synthetic.appearance import NOISE_CELLS, Material, noise_fields
 from geopose.synthetic.ground import Scene
-from geopose.synthetic.render import View, ground_cells, label_agl
+from geopose.synthetic.view import View, ground_cells
+from geopose.synthetic.visibility import label_agl
 
-WATER_SHARE = 0.55  # of places with water, share whose water gave no lidar return
+WATER_SHARE = 0.55  # share of the places with water whose water gave no lidar return
 
 
 def clean_label(scene: Scene, image_agl_m: np.ndarray, view: View, water_returns: bool) -> np.ndarray:
-    """AGL float32 [H, W] metres of what the lidar saw; NaN on patches of water unless the water gave returns.
+    """AGL float32 [H, W] metres of what the lidar measured; NaN on patches of water unless water_returns.
 
-    image_agl_m [H, W] is what the image sees.
+    image_agl_m float32 [H, W]: AGL of what the image shows, in metres.
     """
     agl_m = label_agl(scene, image_agl_m, view)
     if water_returns or not (scene.material == Material.WATER).any():
@@ -35,19 +36,19 @@ def clean_label(scene: Scene, image_agl_m: np.ndarray, view: View, water_returns
 
 
 def add_faults(agl_m: np.ndarray, severity: float, rng: np.random.Generator) -> np.ndarray:
-    """A training label: small height noise, speckle, scattered holes and gaps along occlusion edges.
+    """A training label made from a clean one: with height noise, speckle, holes, and gaps along occlusion edges.
 
-    agl_m float32 [H, W] metres; severity from above 0 (nearly clean) to about 2. Returns a new array.
+    agl_m float32 [H, W] metres; severity from just above 0 (nearly clean) to about 2. Returns a new array.
     """
     shape = agl_m.shape
     fine, middle = _shifted_noise(rng, shape)
     faulty = np.maximum(agl_m + 0.06 * severity * fine, 0.0)
-    # Holes: clusters of cells without a return.
+    # Holes: groups of pixels without a lidar return.
     faulty[middle > 3.1 - 0.35 * severity] = np.nan
-    # Occlusion and facade edges: steep changes of height, broken off in places.
+    # Occlusion and facade edges: some of the pixels at steep changes of height are unknown.
     steps = cv2.morphologyEx(np.nan_to_num(agl_m), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 2.5
     faulty[steps & (fine > 1.9 - 0.7 * severity)] = np.nan
-    # Speckle: single wrong returns, birds, wires, noise under roofs.
+    # Speckle: single wrong returns from birds, wires and noise.
     count = rng.poisson(4e-4 * severity * agl_m.size)
     row, col = rng.integers(shape[0], size=count), rng.integers(shape[1], size=count)
     faulty[row, col] = rng.exponential(9.0, count).clip(0, 120)
@@ -55,7 +56,7 @@ def add_faults(agl_m: np.ndarray, severity: float, rng: np.random.Generator) -> 
 
 
 def _shifted_noise(rng: np.random.Generator, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Fine and middle noise [H, W] from a random corner of the wrapping fields."""
+    """Fine and middle noise, each [H, W], cut from the periodic noise fields at a random position."""
     corner = rng.integers(NOISE_CELLS, size=2)
     rows = (corner[0] + np.arange(shape[0])) % NOISE_CELLS
     cols = (corner[1] + np.arange(shape[1])) % NOISE_CELLS

@@ -1,11 +1,14 @@
-"""The primitives a city is drawn with: boxes (roofs, cars, road strips, paint), trees and buildings' wall recipes.
+"""The objects a city consists of: boxes (roofs, cars, pieces of road, painted ground), trees and wall recipes.
 
-A Sketch collects them site by site, in metres of a straight street grid. Sites are placed into the scene last, so
-that bending and turning the street grid moves each lot with all that stands on it rigidly.
+A Sketch collects the objects, site by site. A site is a point of a straight street grid with a direction, in metres.
+All objects are given relative to their site: u runs along its direction, v across it. placement.py later moves the
+sites into the scene. It bends and turns the street grid, but each site moves as a rigid whole, so that a house and its
+garden stay together.
 """
 
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,7 +16,10 @@ from geopose.synthetic.appearance import Material, Texture
 
 
 class Roof(IntEnum):
-    """Shape of a box's top. PAINT changes colour only; SHED slopes one way; the ridge of GABLE and HIP runs along u."""
+    """Shape of a box's top.
+
+    PAINT and PAINT_DISC change colours only. SHED slopes one way. The ridge of GABLE and HIP runs along u.
+    """
 
     PAINT = 0
     FLAT = 1
@@ -27,7 +33,7 @@ class Roof(IntEnum):
 
 
 class Seen(IntEnum):
-    """Where an object exists: image and lidar were taken on different days."""
+    """Where an object exists. Image and lidar data are from different days, so an object may be in one of them only."""
 
     BOTH = 0
     IMAGE_ONLY = 1
@@ -92,11 +98,55 @@ BUILDING = np.dtype(
 )
 
 
+class Footprint(NamedTuple):
+    """A rectangle on the current site: its middle (u, v) and half its side lengths, metres.
+
+    axis turns the rectangle on its site. Walls may differ from a rectangle: taper is the share of the width (along v)
+    lost towards the far end of u, and cut_m is the length of each leg of the cut-off corners.
+    """
+
+    u: float
+    v: float
+    half_u: float
+    half_v: float
+    axis: tuple[float, float] = (1.0, 0.0)
+    taper: float = 0.0
+    cut_m: float = 0.0
+
+    def inset(self, distance_m: float) -> "Footprint":
+        """The same rectangle with every side moved inwards."""
+        return self._replace(half_u=self.half_u - distance_m, half_v=self.half_v - distance_m)
+
+
+class Surface(NamedTuple):
+    """What a surface looks like: its colour (0-255), texture and material."""
+
+    colour: tuple[float, float, float]
+    texture: Texture = Texture.PLAIN
+    material: Material = Material.HARD
+
+
+def roofing(colour: tuple[float, float, float], texture: Texture = Texture.PLAIN) -> Surface:
+    """The surface of a roof or of anything on a roof."""
+    return Surface(colour, texture, Material.ROOF)
+
+
+class Crown(NamedTuple):
+    """A tree's crown. lumps: relative height of its lumps; pointed: 0 = dome, 1 = cone."""
+
+    radius_m: float
+    height_m: float
+    colour: tuple[float, float, float]
+    lumps: float = 0.3
+    pointed: float = 0.0
+    deciduous: bool = False
+
+
 @dataclass
 class Sketch:
-    """Objects collected so far. Boxes of `ground` lie under water, `solids` and trees over it.
+    """The objects collected so far. The boxes of `ground` are painted before the water, `solids` and trees after it.
 
-    turn [2, 2] turns the street grid into the scene, which spans half_size_m on every side of its middle.
+    turn [2, 2] turns the street grid into the scene. The scene reaches half_size_m from its middle to every side.
     """
 
     turn: np.ndarray
@@ -108,69 +158,63 @@ class Sketch:
     buildings: list[tuple] = field(default_factory=list)
 
     def shows(self, x_m: float, y_m: float, radius_m: float) -> bool:
-        """Whether anything within radius_m of the grid point (x, y) can lie in the scene."""
+        """Whether an object within radius_m of the grid point (x, y) can be in the scene."""
         along, across = self.turn @ (x_m, y_m)
         return max(abs(along), abs(across)) < self.half_size_m + radius_m
 
     def site(self, x_m: float, y_m: float, ux: float = 1.0, uy: float = 0.0) -> None:
-        """Start a site at (x, y) of the street grid with its u axis along (ux, uy); what follows stands on it."""
+        """Start a site at (x, y) of the street grid, with its u axis along (ux, uy). Later objects belong to it."""
         self.sites.append((x_m, y_m, ux, uy))
 
     def building(self, wall, floor_m=3.0, bay_m=3.0, window_u=0.4, window_h=0.45, glass=45.0) -> int:
-        """A new building's wall recipe; returns its id (from 1; 0 = no building)."""
+        """Add a building's wall recipe. Returns the building's number, from 1; 0 means no building.
+
+        wall: colour; floor_m, bay_m: height and width of the wall part around one window; window_u, window_h: share of
+        that width and height which the window takes; glass: grey value of the windows.
+        """
         self.buildings.append(
             (0.0, 0.0, 1.0, 0.0, *wall, floor_m, bay_m, window_u, window_h, glass, len(self.sites) - 1)
         )
         return len(self.buildings)
 
-    def paint(self, u, v, half_u, half_v, colour, texture=Texture.PLAIN, material=Material.HARD, round_=False) -> None:
-        """Colour the ground of the site around (u, v) metres."""
-        roof = Roof.PAINT_DISC if round_ else Roof.PAINT
-        self.ground.append(self._box(u, v, half_u, half_v, 0.0, 0.0, colour, roof, texture, material, 0, Seen.BOTH))
+    def paint(self, area: Footprint, surface: Surface, round_: bool = False) -> None:
+        """Colour the ground. round_ paints the ellipse inside the area."""
+        self.ground.append(self._box(area, 0.0, surface, Roof.PAINT_DISC if round_ else Roof.PAINT))
 
-    def mark(self, u, v, half_u, half_v, colour, texture=Texture.PLAIN, material=Material.HARD) -> None:
-        """Colour whatever surface is on top by now, roofs included."""
-        self.solids.append(
-            self._box(u, v, half_u, half_v, 0.0, 0.0, colour, Roof.PAINT, texture, material, 0, Seen.BOTH)
-        )
+    def mark(self, area: Footprint, surface: Surface) -> None:
+        """Colour the highest surface drawn so far, roofs included."""
+        self.solids.append(self._box(area, 0.0, surface, Roof.PAINT))
 
     def solid(
         self,
-        u,
-        v,
-        half_u,
-        half_v,
-        top_m,
-        colour,
-        roof=Roof.FLAT,
-        rise_m=0.0,
-        texture=Texture.PLAIN,
-        building=0,
-        seen=Seen.BOTH,
-        material=Material.ROOF,
-        axis=(1.0, 0.0),
-        taper=0.0,
-        cut_m=0.0,
+        footprint: Footprint,
+        top_m: float,
+        surface: Surface,
+        roof: Roof = Roof.FLAT,
+        rise_m: float = 0.0,
+        building: int = 0,
+        seen: Seen = Seen.BOTH,
     ) -> None:
-        """A box from the ground to top_m (eaves), its roof rising by rise_m above; axis turns it on its site.
+        """Add a box from the ground to the eaves at top_m; its roof rises by rise_m above them."""
+        self.solids.append(self._box(footprint, top_m, surface, roof, rise_m, building, seen))
 
-        taper: share of its width lost towards the far end of u; cut_m: length of each leg of the corners cut off.
-        """
-        self.solids.append(
-            self._box(
-                u, v, half_u, half_v, top_m, rise_m, colour, roof, texture, material, building, seen, axis, taper, cut_m
-            )
-        )
-
-    def tree(self, u, v, radius_m, height_m, colour, lumps=0.3, pointed=0.0, deciduous=False, seen=Seen.BOTH) -> None:
-        """A tree crown on the site."""
-        material = Material.DECIDUOUS if deciduous else Material.EVERGREEN
-        self.trees.append((u, v, radius_m, height_m, *colour, lumps, pointed, material, seen, len(self.sites) - 1))
+    def tree(self, u: float, v: float, crown: Crown, seen: Seen = Seen.BOTH) -> None:
+        """Add a tree at (u, v) of the site."""
+        material = Material.DECIDUOUS if crown.deciduous else Material.EVERGREEN
+        shape = (crown.radius_m, crown.height_m, *crown.colour, crown.lumps, crown.pointed)
+        self.trees.append((u, v, *shape, material, seen, len(self.sites) - 1))
 
     def _box(
-        self, u, v, half_u, half_v, top_m, rise_m, colour, roof, texture, material, building, seen,
-        axis=(1, 0), taper=0.0, cut_m=0.0,
-    ):  # fmt: skip
-        site = len(self.sites) - 1
-        shape = (half_u, half_v, top_m, rise_m, taper, cut_m)
-        return (u, v, *axis, *shape, *colour, roof, texture, material, building, seen, site)
+        self, place: Footprint, top_m, surface: Surface, roof: Roof, rise_m=0.0, building=0, seen=Seen.BOTH
+    ) -> tuple:
+        """A row of the BOX array."""
+        shape = (place.half_u, place.half_v, top_m, rise_m, place.taper, place.cut_m)
+        look = (*surface.colour, roof, surface.texture, surface.material)
+        return (place.u, place.v, *place.axis, *shape, *look, building, seen, len(self.sites) - 1)
+
+
+def object_seen(rng: np.random.Generator, change: float) -> Seen:
+    """Draw where an object exists. With probability `change` it is in the image only or in the lidar data only."""
+    if rng.random() >= change:
+        return Seen.BOTH
+    return Seen.IMAGE_ONLY if rng.random() < 0.5 else Seen.LABEL_ONLY

@@ -1,4 +1,10 @@
-"""Numba kernels that paint boxes and trees into the ground-frame rasters of a scene."""
+"""Numba kernels that paint boxes and trees into the rasters of a scene.
+
+Objects are painted in order. An object changes a cell only where it is higher than everything painted before it.
+Paint (marks on ground and roofs) has no height: it always changes the colour.
+"""
+
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -12,7 +18,17 @@ PAINT, PAINT_DISC, DISC, DOME = int(Roof.PAINT), int(Roof.PAINT_DISC), int(Roof.
 GABLE, HIP, PARAPET, SHED = int(Roof.GABLE), int(Roof.HIP), int(Roof.PARAPET), int(Roof.SHED)
 CAR, LAWN, SOIL = int(Texture.CAR), int(Texture.LAWN), int(Texture.SOIL)
 DECIDUOUS = int(Material.DECIDUOUS)
-PARAPET_WIDTH_M = 0.8  # two cells: a narrower rim would break up where it runs askew
+PARAPET_WIDTH_M = 0.8  # two cells: a narrower parapet would have gaps where it is not parallel to the raster
+
+
+class Rasters(NamedTuple):
+    """The rasters [rows, cols] that are painted, as in ground.Scene."""
+
+    height_m: np.ndarray
+    label_height_m: np.ndarray
+    albedo: np.ndarray
+    material: np.ndarray
+    building: np.ndarray
 
 
 @numba.njit(cache=True, fastmath=True)
@@ -22,7 +38,7 @@ def _clip_u8(value):
 
 @numba.njit(cache=True, fastmath=True)
 def _edge_m(u, v, half_u, half_v, taper, cut_m):
-    """Distance from (u, v) metres to the outline of a box that narrows along u and has its corners cut; < 0 outside."""
+    """Distance in metres from (u, v) to the outline of a box; negative outside. taper and cut_m as in Footprint."""
     half_v *= 1.0 - 0.5 * taper * (1.0 + u / half_u)
     to_u, to_v = half_u - abs(u), half_v - abs(v)
     return min(to_u, to_v, (to_u + to_v - cut_m) * 0.7071)
@@ -46,8 +62,12 @@ def _roof_rise_m(roof, rise_m, u, v, half_u, half_v, edge_m):
 
 
 @numba.njit(cache=True, fastmath=True)
-def paint_boxes(boxes, textures, noise, gsd_m, height_m, label_height_m, albedo, material, building):
-    """Paint boxes [N] (positions in cells, lengths in metres) in order into the rasters [H, W]; taller wins."""
+def paint_boxes(boxes, textures, noise, gsd_m, rasters):
+    """Paint the boxes [N] of dtype BOX (positions in cells, lengths in metres) into the Rasters.
+
+    textures float32 [T, 7] as TEXTURE_TABLE; noise float32 [3, N, N] as noise_fields; gsd_m metres per cell.
+    """
+    height_m, label_height_m, albedo, material, building = rasters
     rows, cols = height_m.shape
     for i in range(boxes.size):
         box = boxes[i]
@@ -90,7 +110,7 @@ def paint_boxes(boxes, textures, noise, gsd_m, height_m, label_height_m, albedo,
                     building[y, x] = box.building
                 material[y, x] = box.material
                 ny, nx = y & WRAP, x & WRAP
-                if not is_paint:  # roofs differ from each other; ground runs on from piece to piece
+                if not is_paint:  # each roof has its own pattern; ground continues from piece to piece
                     ny, nx = (y + 131 * i) & WRAP, (x + 57 * i) & WRAP
                 gain = 1.0 + fine * noise[0, y & WRAP, x & WRAP] + middle * noise[1, ny, nx]
                 gain += broad * noise[2, y & WRAP, x & WRAP]
@@ -109,8 +129,9 @@ def paint_boxes(boxes, textures, noise, gsd_m, height_m, label_height_m, albedo,
 
 
 @numba.njit(cache=True, fastmath=True)
-def paint_trees(trees, noise, gsd_m, height_m, label_height_m, albedo, material, building):
-    """Paint tree crowns [N] into the rasters [H, W]: lumpy domes or cones with ragged outlines; taller wins."""
+def paint_trees(trees, noise, gsd_m, rasters):
+    """Paint the crowns [N] of dtype TREE into the Rasters: domes or cones with lumps and ragged outlines."""
+    height_m, label_height_m, albedo, material, building = rasters
     rows, cols = height_m.shape
     for i in range(trees.size):
         tree = trees[i]

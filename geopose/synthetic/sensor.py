@@ -1,4 +1,7 @@
-"""What lies between the ground and the file: air, optics, pan-sharpening, detector noise, tone and compression."""
+"""From the rendered image to the pixels of the file: air, optics, pan-sharpening, noise, tone and compression.
+
+`random_sensor` draws the properties of one acquisition, and `expose` applies them to an image.
+"""
 
 from dataclasses import dataclass
 
@@ -8,7 +11,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Sensor:
-    """One acquisition's rendering: exposure gain, additive haze colour, tone curve and blur, noise in grey levels."""
+    """Properties of one acquisition. gain and haze are per band; haze and noise are in grey levels of 0-255."""
 
     gain: tuple[float, float, float]
     haze: tuple[float, float, float]
@@ -16,11 +19,11 @@ class Sensor:
     blur_px: float
     sharpen: float
     noise: float
-    jpeg_quality: int  # 0 = none
+    jpeg_quality: int  # 0 = no compression
 
 
 def random_sensor(rng: np.random.Generator, gsd_m: float) -> Sensor:
-    """A plausible acquisition. Optics blur a length on the ground, so finer sampling is blurrier in pixels."""
+    """A plausible acquisition. The blur is a fixed length on the ground, so it is more pixels where gsd_m is finer."""
     exposure = 1.02 * np.exp(0.11 * rng.standard_normal())
     balance = np.array([1.025, 0.985, 0.95]) + 0.025 * rng.standard_normal(3)
     depth = abs(rng.normal(0.0, 8.0))
@@ -36,7 +39,7 @@ def random_sensor(rng: np.random.Generator, gsd_m: float) -> Sensor:
 
 
 def expose(radiance: np.ndarray, sensor: Sensor, rng: np.random.Generator) -> np.ndarray:
-    """File pixels uint8 [H, W, 3] of a noise-free image float32 [H, W, 3] (0-255, may exceed 255)."""
+    """Pixels uint8 [H, W, 3] of a noise-free image radiance float32 [H, W, 3] (0-255, may exceed 255)."""
     height, width = radiance.shape[:2]
     image = cv2.GaussianBlur(radiance, (0, 0), sensor.blur_px)
     image = _pan_sharpen(image, sensor.sharpen)
@@ -53,7 +56,7 @@ def expose(radiance: np.ndarray, sensor: Sensor, rng: np.random.Generator) -> np
 
 
 def _pan_sharpen(image: np.ndarray, sharpen: float) -> np.ndarray:
-    """Colour at a quarter of the resolution under full-resolution brightness, with the usual dark-bright halos."""
+    """Colour at a third of the resolution with brightness at full resolution, and the usual dark and bright halos."""
     height, width = image.shape[:2]
     pan = cv2.transform(image, np.array([[0.35, 0.4, 0.25]], dtype=np.float32))
     small = cv2.resize(image, (max(1, width // 3), max(1, height // 3)), interpolation=cv2.INTER_AREA)
@@ -65,11 +68,12 @@ def _pan_sharpen(image: np.ndarray, sharpen: float) -> np.ndarray:
 
 
 def _grain(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Detector noise of unit deviation, slightly correlated by resampling."""
+    """Detector noise [H, W] of standard deviation 1, slightly correlated as after resampling."""
     white = rng.standard_normal((height, width), dtype=np.float32)
     return 1.35 * cv2.GaussianBlur(white, (3, 3), 0.55)
 
 
 def _tone_table(gamma: float) -> np.ndarray:
+    """Lookup table uint8 [256] of a gamma curve."""
     levels = np.linspace(0.0, 1.0, 256)
     return np.rint(255.0 * levels**gamma).astype(np.uint8)

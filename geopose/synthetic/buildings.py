@@ -1,0 +1,282 @@
+"""Buildings of all kinds, drawn on the current site of a Sketch.
+
+A building consists of boxes with a roof shape, marks on its roof, and one wall recipe for all of its boxes. Each
+function draws one kind of building, from the shed to the tower.
+"""
+
+import numpy as np
+
+from geopose import geometry
+from geopose.synthetic import cities
+from geopose.synthetic.appearance import Material, Texture
+from geopose.synthetic.cars import car, car_colour
+from geopose.synthetic.cities import City, pick, vary
+from geopose.synthetic.objects import Footprint, Roof, Seen, Sketch, Surface, roofing
+
+ACROSS = (0.0, 1.0)  # axis of what runs along v
+
+
+def house(sketch: Sketch, rng, city: City, u: float, v: float, max_u: float, max_v: float, seen: Seen) -> None:
+    """A house of at most max_u x max_v metres around (u, v): a main part, often a wing, a porch and vents."""
+    half_u = min(rng.uniform(6.0, 9.5), max_u / 2)
+    half_v = min(rng.uniform(4.5, 6.8), max_v / 2)
+    two_storeys = rng.random() < city.two_storey_share
+    eaves_m = rng.uniform(2.6, 3.4) + (2.8 if two_storeys else 0.0)
+    colour = vary(rng, pick(rng, pick(rng, city.house_roofs)), 0.08)
+    wall = vary(rng, pick(rng, cities.WALLS), 0.10)
+    number = sketch.building(wall, floor_m=2.9, bay_m=rng.uniform(2.2, 3.4), window_u=0.4, window_h=0.42)
+    flat = min(colour) > 60 and city.name == "ARG" and rng.random() < 0.7
+    roof = Roof.PARAPET if flat else (Roof.HIP if rng.random() < 0.45 else Roof.GABLE)
+    texture = Texture.MEMBRANE if flat else Texture.SHINGLE
+    pitch_m = 0.4 if flat else half_v * rng.uniform(0.22, 0.45)
+
+    sketch.solid(Footprint(u, v, half_u, half_v), eaves_m, roofing(colour, texture), roof, pitch_m, number, seen)
+    if rng.random() < 0.65:  # a wing across the main ridge: L and T shapes
+        wing_u = half_u * rng.uniform(0.3, 0.5)
+        side = rng.choice([-1.0, 1.0])
+        wing_v = min(half_v * rng.uniform(1.1, 1.7), max_v / 2 + 2.0)
+        front = rng.choice([-1.0, 1.0]) * wing_v * 0.45
+        wing_rise_m = 0.4 if flat else min(pitch_m, wing_u * 0.5)
+        wing = Footprint(u + side * (half_u - wing_u), v + front, wing_v, wing_u, ACROSS)
+        sketch.solid(wing, eaves_m, roofing(colour, texture), roof, wing_rise_m, number, seen)
+    if rng.random() < 0.4:  # porch or carport with another roof
+        pu, pv = u + rng.uniform(-0.5, 0.5) * half_u, v + rng.choice([-1.0, 1.0]) * (half_v + 1.2)
+        porch = Footprint(pu, pv, rng.uniform(1.5, 3.5), rng.uniform(1.2, 2.2))
+        porch_colour = vary(rng, pick(rng, cities.FLAT_GREY + cities.SHINGLE_PALE), 0.08)
+        porch_roof = Roof.SHED if not flat else Roof.FLAT
+        sketch.solid(porch, 2.6, roofing(porch_colour, texture), porch_roof, 0.3, number, seen)
+    if not flat and roof in (Roof.GABLE, Roof.HIP):
+        ridge_half = half_u if roof == Roof.GABLE else max(half_u - half_v, 0.5)
+        bright = tuple(min(255.0, 1.16 * c) for c in colour)
+        sketch.mark(Footprint(u, v, ridge_half, 0.25), roofing(bright))
+    for _ in range(rng.integers(0, 4)):
+        pu, pv = rng.uniform(-0.8, 0.8) * half_u, rng.uniform(-0.6, 0.6) * half_v
+        top_m = eaves_m + (0.9 if flat else pitch_m * (1 - abs(pv) / half_v) + 0.7)
+        grey = pick(rng, [(200, 200, 200), (120, 110, 106), (150, 96, 84), (70, 70, 72)])
+        sketch.solid(Footprint(u + pu, v + pv, 0.4, 0.4), top_m, roofing(grey), building=number, seen=seen)
+    if rng.random() < 0.3:  # a patch of newer roofing or stain
+        pu, pv = u + rng.uniform(-0.5, 0.5) * half_u, v + rng.choice([-0.5, 0.5]) * half_v
+        sketch.mark(Footprint(pu, pv, half_u * 0.3, half_v * 0.35), roofing(vary(rng, colour, 0.12), texture))
+
+
+def shed(sketch: Sketch, rng, u: float, v: float, seen: Seen = Seen.BOTH) -> None:
+    """A garden shed or small workshop."""
+    colour = vary(rng, pick(rng, cities.METAL + cities.SHINGLE_DARK + cities.FLAT_GREY), 0.1)
+    number = sketch.building(vary(rng, pick(rng, cities.WALLS)), window_u=0.0)
+    footprint = Footprint(u, v, rng.uniform(1.4, 3.0), rng.uniform(1.2, 2.2))
+    sketch.solid(footprint, 2.2, roofing(colour, Texture.METAL), Roof.GABLE, 0.7, number, seen)
+
+
+def roof_clutter(sketch: Sketch, rng, roof: Footprint, top_m, number: int, seen: Seen, per_100_m2=0.5) -> None:
+    """Air handlers, vents, skylights, water stains and pipes on a flat roof at top_m."""
+    u, v, half_u, half_v = roof.u, roof.v, roof.half_u, roof.half_v
+    area_m2 = 4.0 * half_u * half_v
+    for _ in range(min(80, rng.poisson(area_m2 / 100.0 * per_100_m2))):
+        pu, pv = u + rng.uniform(-0.85, 0.85) * half_u, v + rng.uniform(-0.85, 0.85) * half_v
+        kind = rng.random()
+        if kind < 0.5:
+            grey = vary(rng, pick(rng, [(205, 205, 205), (160, 160, 158), (110, 110, 112)]), 0.1)
+            size = rng.uniform(0.5, 1.6, 2)
+            surface = roofing(grey, Texture.SLATS if size.min() > 1.1 else Texture.PLAIN)
+            unit_top_m = top_m + rng.uniform(0.8, 2.2)
+            sketch.solid(Footprint(pu, pv, *size), unit_top_m, surface, building=number, seen=seen)
+        elif kind < 0.7:
+            sketch.mark(Footprint(pu, pv, 1.2, 0.7), roofing((210, 214, 220)))
+        else:
+            grey = 150 * rng.uniform(0.75, 0.95)
+            stain = Footprint(pu, pv, rng.uniform(0.4, 2.2), rng.uniform(0.2, 0.8))
+            sketch.mark(stain, roofing((grey, grey, grey), Texture.GRAVEL))
+    if area_m2 > 900 and rng.random() < 0.6:  # a plant room and a duct
+        pu, pv = rng.uniform(-0.5, 0.5) * half_u, rng.uniform(-0.5, 0.5) * half_v
+        size = rng.uniform(2.0, 5.0)
+        surface = roofing(vary(rng, pick(rng, cities.FLAT_GREY), 0.08), Texture.MEMBRANE)
+        plant_room = Footprint(u + pu, v + pv, size, size * 0.7)
+        duct = Footprint(u + pu * 0.4, v + pv, half_u * 0.35, 0.5)
+        sketch.solid(plant_room, top_m + 3.2, surface, Roof.PARAPET, 0.6, number, seen)
+        sketch.solid(duct, top_m + 0.9, roofing((170, 170, 172)), building=number, seen=seen)
+
+
+def shaped(rng, footprint: Footprint) -> Footprint:
+    """The footprint of a larger building: most remain rectangles, some become wedges, some lose their corners."""
+    narrow_m = min(footprint.half_u, footprint.half_v)
+    if narrow_m < 7.0:
+        return footprint
+    kind = rng.random()
+    if kind < 0.18:
+        return footprint._replace(taper=rng.uniform(0.1, 0.6))
+    if kind < 0.36:
+        return footprint._replace(cut_m=rng.uniform(0.15, 0.6) * narrow_m)
+    return footprint
+
+
+def within(footprint: Footprint) -> Footprint:
+    """A plain rectangle inside the footprint, for everything on the roof."""
+    if footprint.cut_m:
+        half_u, half_v = 0.8 * footprint.half_u, 0.8 * footprint.half_v
+    else:
+        half_u, half_v = footprint.half_u, footprint.half_v * (1.0 - footprint.taper)
+    return Footprint(footprint.u, footprint.v, half_u, half_v)
+
+
+def flat_building(
+    sketch: Sketch, rng, city: City, footprint: Footprint, top_m: float, seen: Seen, number: int = 0
+) -> None:
+    """A block with a flat roof, a parapet, roof sections of different age, and clutter.
+
+    number: the building to which it belongs; 0 adds a new building.
+    """
+    colour = vary(rng, pick(rng, pick(rng, city.flat_roofs)), 0.06)
+    texture = pick(rng, [Texture.MEMBRANE, Texture.MEMBRANE, Texture.GRAVEL, Texture.CONCRETE])
+    if not number:
+        number = office_walls(sketch, rng)
+    footprint = shaped(rng, footprint)
+    rise_m = rng.uniform(0.4, 1.2)
+    sketch.solid(footprint, top_m, roofing(colour, texture), Roof.PARAPET, rise_m, number, seen)
+    roof = within(footprint)
+    if not (footprint.taper or footprint.cut_m) and rng.random() < 0.4 and roof.half_u > 10:
+        part = rng.uniform(0.2, 0.6)
+        other = vary(rng, pick(rng, pick(rng, city.flat_roofs)), 0.06)
+        section_u = roof.u + roof.half_u * (1 - part) * rng.choice([-1, 1])
+        section = Footprint(section_u, roof.v, roof.half_u * part - 0.6, roof.half_v - 0.6)
+        sketch.mark(section, roofing(other, texture))
+    roof_clutter(sketch, rng, roof.inset(1), top_m, number, seen)
+
+
+def office_walls(sketch: Sketch, rng) -> int:
+    """Add a wall recipe for a larger building and return the building's number.
+
+    Walls have windows, glass bands, a curtain wall, upright fins, slats or hardly any windows.
+    """
+    style = rng.random()
+    wall = vary(rng, pick(rng, cities.WALLS), 0.10)
+    if style < 0.28:
+        return sketch.building(wall, 3.6, rng.uniform(2.0, 4.5), rng.uniform(0.4, 0.65), 0.5, rng.uniform(35, 90))
+    if style < 0.48:
+        return sketch.building(wall, 3.7, 6.0, 1.0, rng.uniform(0.35, 0.55), rng.uniform(30, 95))
+    if style < 0.62:
+        glassy = vary(rng, (96, 108, 118), 0.12)
+        return sketch.building(glassy, 3.8, 1.6, 0.85, 0.7, rng.uniform(50, 110))
+    if style < 0.78:
+        return sketch.building(wall, 3.8, rng.uniform(1.4, 3.4), rng.uniform(0.3, 0.6), 1.0, rng.uniform(35, 110))
+    if style < 0.86:
+        return sketch.building(wall, rng.uniform(1.6, 2.6), 6.0, 1.0, rng.uniform(0.35, 0.6), rng.uniform(30, 100))
+    return sketch.building(wall, 5.0, 8.0, 0.15, 0.3, 50.0)
+
+
+def complex_building(sketch: Sketch, rng, city: City, area: Footprint, top_m: float, seen: Seen) -> None:
+    """Halls and wings of different height, age and direction that have become one building, as in city blocks."""
+    u, v, half_u, half_v = area.u, area.v, area.half_u, area.half_v
+    number = office_walls(sketch, rng)
+    main_u, main_v = half_u * rng.uniform(0.6, 0.95), half_v * rng.uniform(0.6, 0.95)
+    if rng.random() < 0.4:  # a long wing that leaves the hall at an angle and is about as high
+        main_u, main_v = 0.7 * main_u, 0.7 * main_v
+        slant_rad = rng.choice([-1.0, 1.0]) * rng.uniform(0.3, 1.2)
+        long_u, long_v = np.hypot(half_u, half_v) * rng.uniform(0.5, 0.75), min(half_u, half_v) * rng.uniform(0.2, 0.4)
+        wing = Footprint(u, v, long_u, long_v, tuple(geometry.rotation_matrix(slant_rad)[0]))
+        colour = vary(rng, pick(rng, pick(rng, city.flat_roofs)), 0.06)
+        wing_top_m = top_m * rng.uniform(0.8, 1.0)
+        surface = roofing(colour, pick(rng, [Texture.MEMBRANE, Texture.GRAVEL, Texture.CONCRETE]))
+        sketch.solid(wing, wing_top_m, surface, Roof.PARAPET, 0.8, number, seen)
+    flat_building(sketch, rng, city, Footprint(u, v, main_u, main_v), top_m, seen, number)
+    askew = rng.uniform(-0.6, 0.6) if rng.random() < 0.3 else 0.0
+    axis = tuple(np.array([1.0, askew]) / np.hypot(1.0, askew))
+    for _ in range(rng.integers(2, 6)):
+        pu, pv = u + rng.uniform(-0.6, 0.6) * half_u, v + rng.uniform(-0.6, 0.6) * half_v
+        wing = Footprint(pu, pv, half_u * rng.uniform(0.15, 0.4), half_v * rng.uniform(0.15, 0.4), axis)
+        level_m = top_m * rng.uniform(0.45, 1.6)
+        colour = vary(rng, pick(rng, pick(rng, city.flat_roofs)), 0.06)
+        texture = pick(rng, [Texture.MEMBRANE, Texture.GRAVEL, Texture.SLATS, Texture.CONCRETE])
+        shape = Roof.DISC if rng.random() < 0.1 else Roof.PARAPET
+        sketch.solid(wing, level_m, roofing(colour, texture), shape, 0.9, number, seen)
+        if not askew:
+            roof_clutter(sketch, rng, wing, level_m, number, seen, 0.7)
+
+
+def tower(sketch: Sketch, rng, city: City, footprint: Footprint, top_m: float) -> None:
+    """A high-rise: podium, shaft, sometimes setbacks, and a plant room on top."""
+    u, v, half_u, half_v = footprint.u, footprint.v, footprint.half_u, footprint.half_v
+    number = office_walls(sketch, rng)
+    if rng.random() < 0.7:
+        podium_m = min(top_m * 0.4, rng.uniform(6.0, 18.0))
+        flat_building(sketch, rng, city, footprint, podium_m, Seen.BOTH)
+        half_u, half_v = half_u * rng.uniform(0.55, 0.85), half_v * rng.uniform(0.55, 0.85)
+    colour = vary(rng, pick(rng, pick(rng, city.flat_roofs)), 0.06)
+    level_m = top_m * (rng.uniform(0.6, 0.85) if rng.random() < 0.4 else 1.0)
+    shape = Roof.DISC if rng.random() < 0.08 else Roof.PARAPET
+    shaft = shaped(rng, Footprint(u, v, half_u, half_v))
+    sketch.solid(shaft, level_m, roofing(colour, Texture.MEMBRANE), shape, 1.4, number)
+    shaft = within(shaft)
+    half_u, half_v = shaft.half_u, shaft.half_v
+    roof_clutter(sketch, rng, Footprint(u, v, half_u * 0.8, half_v * 0.8), level_m, number, Seen.BOTH, 1.2)
+    if level_m < top_m:
+        u, v = u + rng.uniform(-0.3, 0.3) * half_u, v + rng.uniform(-0.3, 0.3) * half_v
+        half_u, half_v = half_u * rng.uniform(0.4, 0.68), half_v * rng.uniform(0.4, 0.68)
+        surface = roofing(vary(rng, colour, 0.08), Texture.MEMBRANE)
+        sketch.solid(Footprint(u, v, half_u, half_v), top_m, surface, Roof.PARAPET, 1.2, number)
+    plant_u, plant_v = half_u * rng.uniform(0.2, 0.5), half_v * rng.uniform(0.2, 0.5)
+    pu, pv = u + rng.uniform(-1, 1) * (half_u - plant_u), v + rng.uniform(-1, 1) * (half_v - plant_v)
+    plant_top_m = top_m + rng.uniform(2.5, 5.0)
+    plant_colour = vary(rng, (150, 148, 144), 0.2)
+    surface = roofing(plant_colour, pick(rng, [Texture.SLATS, Texture.MEMBRANE, Texture.METAL]))
+    sketch.solid(Footprint(pu, pv, plant_u, plant_v), plant_top_m, surface, Roof.PARAPET, 0.8, number)
+
+
+def parking_structure(sketch: Sketch, rng, footprint: Footprint, top_m: float) -> None:
+    """An open parking deck: a grey or white top deck with a parapet, bays, cars, ramps and stairs."""
+    u, v, half_u, half_v = footprint.u, footprint.v, footprint.half_u, footprint.half_v
+    concrete = vary(rng, pick(rng, pick(rng, [cities.PAVING, cities.FLAT_PALE, cities.FLAT_BRIGHT])), 0.08)
+    number = sketch.building(vary(rng, (176, 172, 164), 0.06), 3.0, 8.0, 1.0, 0.5, 40.0)
+    fill = rng.uniform(0.0, 0.6)
+    sketch.solid(footprint, top_m, roofing(concrete, Texture.CONCRETE), Roof.PARAPET, 1.0, number)
+    for row in np.arange(-half_v + 3.5, half_v - 3.0, 8.5):
+        for bay in np.arange(-half_u + 3.0, half_u - 3.0, 2.7):
+            sketch.mark(Footprint(u + bay, v + row, 0.21, 2.4), roofing((205, 205, 200)))
+            if rng.random() < fill:
+                body = Surface(car_colour(rng), Texture.CAR, Material.CAR)
+                spot = Footprint(u + bay + 1.35, v + row, 2.2, 0.95, ACROSS)
+                sketch.solid(spot, top_m + 1.5, body, seen=Seen.IMAGE_ONLY)
+    if rng.random() < 0.4:  # dark slots next to the ramps
+        for side in (-1.0, 1.0)[: rng.integers(1, 3)]:
+            shade = vary(rng, (78, 80, 88), 0.2)
+            slot = Footprint(u, v + side * 0.3 * half_v, half_u * rng.uniform(0.4, 0.7), rng.uniform(0.5, 1.6))
+            sketch.mark(slot, roofing(shade))
+    stairs = Footprint(u + half_u - 4, v - half_v + 4, 2.5, 2.5)
+    sketch.solid(stairs, top_m + 3.2, roofing((150, 148, 144)), building=number)
+
+
+def warehouse(sketch: Sketch, rng, footprint: Footprint, seen: Seen) -> None:
+    """A hall with a low metal or membrane roof, rows of skylights and loading docks."""
+    u, v, half_u, half_v = footprint.u, footprint.v, footprint.half_u, footprint.half_v
+    metal = rng.random() < 0.6
+    palette = cities.METAL_COLOURED if rng.random() < 0.15 else (cities.METAL if metal else cities.FLAT_BRIGHT)
+    colour = vary(rng, pick(rng, palette), 0.06)
+    number = sketch.building(vary(rng, pick(rng, cities.WALLS + cities.METAL), 0.1), 5.0, 7.0, 0.25, 0.35, 55.0)
+    eaves_m = rng.uniform(5.0, 11.0)
+    bays = max(1, int(half_v / 14)) if metal and rng.random() < 0.5 else 1
+    for bay in range(bays):
+        off = (bay + 0.5) * 2 * half_v / bays - half_v
+        rise_m = half_v / bays * rng.uniform(0.06, 0.22) if metal else 0.6
+        shape = Roof.GABLE if metal else Roof.PARAPET
+        surface = roofing(colour, Texture.METAL if metal else Texture.MEMBRANE)
+        sketch.solid(Footprint(u, v + off, half_u, half_v / bays), eaves_m, surface, shape, rise_m, number, seen)
+        if metal:
+            sketch.mark(Footprint(u, v + off, half_u, 0.3), roofing(vary(rng, colour, 0.05)))
+    if rng.random() < 0.5:
+        for pu in np.arange(-half_u + 5, half_u - 5, rng.uniform(7, 12)):
+            for side in (-0.5, 0.5):
+                skylight = Footprint(u + pu, v + side * half_v, 0.6, min(2.5, half_v * 0.25))
+                sketch.mark(skylight, roofing((222, 226, 228)))
+    else:
+        roof_clutter(sketch, rng, footprint.inset(1), eaves_m + 0.6, number, seen, 0.3)
+    for pu in np.arange(-half_u + 4, half_u - 3, 5.0):
+        if rng.random() < 0.3:
+            car(sketch, rng, u + pu, v + half_v + 7.0, ACROSS, truck=True)
+
+
+def tank(sketch: Sketch, rng, u, v, radius_m: float) -> None:
+    """A round storage tank."""
+    colour = vary(rng, pick(rng, [(225, 225, 222), (190, 190, 186), (160, 150, 140)]), 0.06)
+    number = sketch.building(colour, window_u=0.0)
+    top_m = rng.uniform(6, 14)
+    roof = Roof.DISC if rng.random() < 0.6 else Roof.DOME
+    sketch.solid(Footprint(u, v, radius_m, radius_m), top_m, roofing(colour), roof, radius_m * 0.12, number)
