@@ -1,1 +1,1 @@
-"""Speeds, our way beside the common way."""
+"""Speed and memory of our way, compared with the common way."""

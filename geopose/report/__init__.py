@@ -1,1 +1,1 @@
-"""Pictures of data and results."""
+"""Pictures and pages of data and results."""

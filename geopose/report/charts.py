@@ -1,4 +1,4 @@
-"""The report's charts, as SVG that fits light and dark pages."""
+"""The report's charts, as SVG that is readable on light and on dark pages."""
 
 import io as text
 from itertools import pairwise
@@ -8,13 +8,13 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-matplotlib.use("Agg")  # no screen needed
+matplotlib.use("Agg")  # draws without a display
 
 from matplotlib import pyplot as plt
 
-from geopose.report.tiles import ComparedTile
+from geopose.report.tiles import TestTile
 
-INK = "#808a96"  # grey that shows on white and on black
+INK = "#808a96"  # grey that is visible on white and on black
 STYLE = {
     "svg.fonttype": "none",
     "text.color": INK,
@@ -28,11 +28,14 @@ STYLE = {
     "font.size": 10,
 }
 CLASSES_M = (0, 2, 5, 10, 20, 50, np.inf)
-SAMPLE = 4000  # points of the scatter
+SAMPLE = 4000  # points in the scatter plot
 
 
 def draw_curves(runs: list[Path]) -> list[str]:
-    """Validation R2 and loss of each run over its optimizer steps."""
+    """Charts of validation R2 and of loss over the optimizer steps, with one colour per run.
+
+    Runs without metrics.csv are left out. Returns an empty list when no run has one.
+    """
     tables = {str(run): pd.read_csv(run / "metrics.csv") for run in runs if (run / "metrics.csv").exists()}
     if not tables:
         return []
@@ -53,17 +56,20 @@ def draw_curves(runs: list[Path]) -> list[str]:
     return charts
 
 
-def draw_errors(tiles: list[ComparedTile]) -> list[str]:
-    """Predicted against true height, errors by height class, errors of angle and scale."""
+def draw_errors(tiles: list[TestTile]) -> list[str]:
+    """Charts of predicted over true height, of errors by height class, and of the errors of angle and scale."""
     true_m, agl_m = (np.concatenate([getattr(t, n).ravel() for t in tiles]) for n in ("true_m", "agl_m"))
     known = ~np.isnan(true_m)
     true_m, agl_m = true_m[known], agl_m[known]
     with plt.rc_context(STYLE):
-        return [scatter(true_m, agl_m), by_class(true_m, agl_m), by_pose(tiles)]
+        return [draw_scatter(true_m, agl_m), draw_errors_by_height(true_m, agl_m), draw_pose_errors(tiles)]
 
 
-def scatter(true_m: np.ndarray, agl_m: np.ndarray) -> str:
-    """A sample of pixels, half of it from heights of over 5 m, which are few."""
+def draw_scatter(true_m: np.ndarray, agl_m: np.ndarray) -> str:
+    """Predicted over true height of a sample of pixels.
+
+    One half of the sample is higher than 5 m, because few pixels of an image are.
+    """
     rng = np.random.default_rng(0)
     groups = [np.flatnonzero(true_m <= 5), np.flatnonzero(true_m > 5)]
     chosen = np.concatenate([rng.choice(g, min(len(g), SAMPLE // 2), replace=False) for g in groups if len(g)])
@@ -75,7 +81,7 @@ def scatter(true_m: np.ndarray, agl_m: np.ndarray) -> str:
     return to_svg(figure)
 
 
-def by_class(true_m: np.ndarray, agl_m: np.ndarray) -> str:
+def draw_errors_by_height(true_m: np.ndarray, agl_m: np.ndarray) -> str:
     """Root mean squared error and mean error of each class of true height."""
     which = np.digitize(true_m, CLASSES_M) - 1
     error_m = agl_m - true_m
@@ -97,8 +103,8 @@ def by_class(true_m: np.ndarray, agl_m: np.ndarray) -> str:
     return to_svg(figure)
 
 
-def by_pose(tiles: list[ComparedTile]) -> str:
-    """Each tile's error of angle and of scale."""
+def draw_pose_errors(tiles: list[TestTile]) -> str:
+    """The errors of angle and scale, one point per tile."""
     figure, ax = plt.subplots(figsize=(5, 3.6), layout="constrained")
     angles = [tile.angle_error_deg for tile in tiles]
     scales = [tile.pose.scale_px_per_m - tile.true_pose.scale_px_per_m for tile in tiles]
@@ -109,7 +115,7 @@ def by_pose(tiles: list[ComparedTile]) -> str:
 
 
 def to_svg(figure) -> str:
-    """A figure as an SVG element to stand in a page."""
+    """A figure as an SVG element that a page can contain. Closes the figure."""
     stream = text.StringIO()
     figure.savefig(stream, format="svg")
     plt.close(figure)

@@ -1,6 +1,6 @@
-"""The shortest way to a picture: `python -m geopose demo IMAGE` predicts with the newest run and draws a panel.
+"""`python -m geopose demo IMAGE`: predict one image and draw the result.
 
-It shows the image (of a large scene, its middle), the predicted height, and the view without lean.
+The picture shows the image (only the centre of a large scene), the predicted height, and the image without lean.
 """
 
 import tempfile
@@ -14,21 +14,25 @@ from geopose.config import TTA, BlendConfig
 from geopose.devices import pick_device
 from geopose.inference.calibration import Calibration
 from geopose.inference.ensemble import Ensemble
-from geopose.inference.scene import SceneOptions, SceneReader, predict_scene
+from geopose.inference.scene import SceneOptions, predict_scene
+from geopose.inference.scene_reader import SceneReader
 from geopose.io.rasters import read_agl
 from geopose.io.tables import find_truth
 from geopose.report.panel import draw_panel
 from geopose.runs.folder import newest_run, usual_sizes
 
-SHOWN_PX = 1024
+SHOWN_PX = 1024  # longest side of the part that the picture shows
+DESCRIPTION = "Predict the height and lean of one image with the newest run, and draw the result."
 
 
 def main() -> int:
-    parser = Parser(__doc__.split("\n")[0], "python -m geopose demo town.tif --gsd 0.5 --out town.png")
+    parser = Parser(DESCRIPTION, "python -m geopose demo town.tif --gsd 0.5 --out town.png")
     parser.add_argument("image", type=Path, metavar="IMAGE", help="GeoTIFF, .j2k, PNG or JPEG")
     parser.add_argument("--runs", nargs="*", default=[], metavar="RUN", help="run folders; none: the newest run")
-    parser.add_argument("--gsd", type=float, metavar="M_PER_PX", help="metres per pixel, instead of the georeference's")
-    parser.add_argument("--tta", default="d4", help=f"views: {', '.join(TTA)}")
+    parser.add_argument(
+        "--gsd", type=float, metavar="M_PER_PX", help="metres per pixel; default: from metadata.csv or the georeference"
+    )
+    parser.add_argument("--tta", default="d4", help=f"views for test-time augmentation: {', '.join(TTA)}")
     parser.add_argument("--out", type=Path, default=Path("demo.png"), metavar="FILE", help="picture to write")
     args = parser.parse_args()
 
@@ -43,9 +47,9 @@ def main() -> int:
             rgb, _ = SceneReader(image, args.image, ()).read(window)
         agl_m = read_agl(Path(folder) / f"{args.image.stem}_AGL.tif", window)
     lean = f"scale {pose.scale_px_per_m:.2f} px/m, angle {pose.angle_rad:.2f} rad"
-    true = find_truth(args.image)
-    told = f" (truth {true.scale_px_per_m:.2f}, {true.angle_rad:.2f})" if true else ""
-    titles = (f"{args.image.name}, {pose.gsd_m:.2f} m per pixel", f"predicted height; {lean}{told}")
+    label = find_truth(args.image)
+    true_lean = f" (truth {label.scale_px_per_m:.2f}, {label.angle_rad:.2f})" if label else ""
+    titles = (f"{args.image.name}, {pose.gsd_m:.2f} m per pixel", f"predicted height; {lean}{true_lean}")
     draw_panel(args.out, rgb.transpose(1, 2, 0).copy(), agl_m, pose.scale_px_per_m, pose.angle_rad, titles)
     print(f"{args.out}: {args.image.name} by {', '.join(map(str, runs))}; {lean}")
     return 0

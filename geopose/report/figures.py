@@ -1,4 +1,4 @@
-"""The docs' figures of the geometry, drawn by the synthetic renderer: `python -m geopose figures --out docs`."""
+"""`python -m geopose figures`: draw the figures of the documentation with the synthetic renderer."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 from geopose.cli import Parser
+from geopose.config import load_config
 from geopose.geometry import (
     FLIP_X,
     IDENTITY,
@@ -19,26 +20,35 @@ from geopose.geometry import (
     zoom_matrix,
 )
 from geopose.inference.rectify import rectify
-from geopose.report.panel import HEIGHT_CMAP, draw_flow, save
+from geopose.pictures import HEIGHT_COLORMAP
+from geopose.report.diagram import draw_network
+from geopose.report.gallery import draw_cities
+from geopose.report.panel import draw_flow, save
 from geopose.synthetic.appearance import Season
 from geopose.synthetic.cities import CITIES
 from geopose.synthetic.ground import build_scene
 from geopose.synthetic.layout import plan_place
-from geopose.synthetic.render import Light, render, whole_scene_view
+from geopose.synthetic.light import Light
+from geopose.synthetic.render import render
+from geopose.synthetic.view import whole_scene_view
+
+DEFAULT = "configs/lite0_synthetic.yaml"  # the config whose network is drawn
 
 
 def main() -> int:
-    parser = Parser(__doc__.split("\n")[0], "python -m geopose figures --out docs")
-    parser.add_argument("--out", type=Path, default=Path("docs"), metavar="DIR", help="where the pictures go")
+    parser = Parser("Draw the figures that the documentation shows.", "python -m geopose figures --out docs")
+    parser.add_argument("--out", type=Path, default=Path("docs"), metavar="DIR", help="folder for the pictures")
     args = parser.parse_args()
     draw_geometry(args.out / "geometry.png")
     draw_laws(args.out / "laws.png")
-    print(f"{args.out}: geometry.png, laws.png")
+    draw_network(args.out / "network.png", load_config(DEFAULT).model)
+    draw_cities(args.out / "cities.png")
+    print(f"{args.out}: geometry.png, laws.png, network.png, cities.png")
     return 0
 
 
 def draw_geometry(path: Path) -> None:
-    """A rendered block from the side: footprints, and the flow that joins roofs to them; then the lean removed."""
+    """Draw an oblique view of a rendered block with the flow from its roofs, its heights, and its rectified image."""
     scene = build_scene(plan_place(CITIES["ATL"], "midtown", 480, 0.4, 0.0, np.random.default_rng(3)))
     angle_rad, gsd_m = 2.2, 0.4
     pose = Pose(angle_rad, float(scale_for_off_nadir(np.radians(28), gsd_m)), gsd_m)
@@ -56,7 +66,7 @@ def draw_geometry(path: Path) -> None:
         f"angle {angle_rad} rad: d = (sin a, cos a) = ({dx:.2f}, {dy:.2f}), x right, y down",
         fontsize=8.5,
     )
-    shown = middle.imshow(agl_m, cmap=HEIGHT_CMAP)
+    shown = middle.imshow(agl_m, cmap=HEIGHT_COLORMAP)
     middle.set_title(
         "height above ground (AGL) of each visible point\n"
         f"flow in px = AGL x scale; scale x gsd = tan(off-nadir) = {pose.scale_px_per_m * gsd_m:.2f}",
@@ -71,7 +81,7 @@ def draw_geometry(path: Path) -> None:
 
 
 def draw_laws(path: Path) -> None:
-    """What operations on an image do to its pose: the same block four times, each with its own angle, scale and gsd."""
+    """Draw what operations on an image do to its pose: one block four times, each with its angle, scale and gsd."""
     scene = build_scene(plan_place(CITIES["JAX"], "suburb", 480, 0.4, 0.0, np.random.default_rng(5)))
     pose = Pose(0.9, float(scale_for_off_nadir(np.radians(30), 0.4)), 0.4)
     view = whole_scene_view(scene, pose, 300, 300)

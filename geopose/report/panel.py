@@ -1,31 +1,32 @@
-"""One picture of one prediction: image, height, and the lean removed."""
+"""One picture of one prediction: the image, the height, and the image without building lean."""
 
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 
-matplotlib.use("Agg")  # no screen needed
+matplotlib.use("Agg")  # draws without a display
 
 from matplotlib import pyplot as plt
 
 from geopose.geometry import flow_direction
 from geopose.inference.rectify import rectify
-
-HEIGHT_CMAP = "viridis"
+from geopose.pictures import HEIGHT_COLORMAP
 
 
 def draw_panel(
     path: Path, rgb: np.ndarray, agl_m: np.ndarray, scale_px_per_m: float, angle_rad: float, titles: tuple[str, str]
 ) -> None:
-    """Write image uint8 [H,W,3], height float [H,W] in metres (NaN unknown) with the flow of its tallest points, and
-    the view without lean. titles: of the image and of the height."""
+    """Write a picture of the image with the flow of its tallest points, the height, and the image without lean.
+
+    rgb uint8 [H,W,3]; agl_m float [H,W] metres, NaN unknown. titles: the titles of the image and of the height.
+    """
     ground = rectify(rgb, agl_m, scale_px_per_m, angle_rad)
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13.5, 4.9), layout="constrained")
     left.imshow(rgb)
     draw_flow(left, agl_m, scale_px_per_m, angle_rad)
     left.set_title(titles[0], fontsize=8.5)
-    shown = middle.imshow(agl_m, cmap=HEIGHT_CMAP, vmin=0, vmax=max(1.0, np.nanpercentile(agl_m, 99.5)))
+    shown = middle.imshow(agl_m, cmap=HEIGHT_COLORMAP, vmin=0, vmax=max(1.0, np.nanpercentile(agl_m, 99.5)))
     middle.set_title(titles[1], fontsize=8.5)
     figure.colorbar(shown, ax=middle, label="m", shrink=0.8)
     right.imshow(ground.rgb)
@@ -34,7 +35,7 @@ def draw_panel(
 
 
 def draw_flow(ax, agl_m: np.ndarray, scale_px_per_m: float, angle_rad: float, apart_px: int = 60) -> None:
-    """Arrows from a few of the tallest points, no two close together, to the ground they stand on."""
+    """Draw arrows from a few of the tallest points to the ground below them; see roof_points."""
     for x, y in roof_points(agl_m, apart_px):
         ends = flow_direction(angle_rad) * agl_m[y, x] * scale_px_per_m
         arrow = {"arrowstyle": "->", "color": "#ffd43b", "lw": 2}
@@ -42,7 +43,7 @@ def draw_flow(ax, agl_m: np.ndarray, scale_px_per_m: float, angle_rad: float, ap
 
 
 def roof_points(agl_m: np.ndarray, apart_px: int = 60, count: int = 6) -> list[tuple[int, int]]:
-    """(x, y) of a few of the tallest pixels, no two close together."""
+    """(x, y) of up to count of the tallest pixels. Any two of them are more than apart_px apart."""
     points: list[tuple[int, int]] = []
     for index in np.argsort(np.nan_to_num(agl_m), axis=None)[::-1]:
         y, x = np.unravel_index(index, agl_m.shape)
@@ -54,7 +55,7 @@ def roof_points(agl_m: np.ndarray, apart_px: int = 60, count: int = 6) -> list[t
 
 
 def save(figure, axes, path: Path) -> None:
-    """Write a figure without ticks."""
+    """Write a figure as a picture without axis ticks, and close it."""
     for ax in axes:
         ax.set_xticks([])
         ax.set_yticks([])

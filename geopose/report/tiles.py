@@ -1,11 +1,10 @@
-"""Test tiles for the report: truth beside prediction, as pictures, and one as a surface."""
+"""Test tiles in the report: truth and prediction as pictures, and the data of the 3D view."""
 
 import base64
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-import matplotlib
 import numpy as np
 
 from geopose.geometry import angle_error_rad, flow_direction
@@ -14,16 +13,18 @@ from geopose.io.names import agl_name, label_of, vflow_name
 from geopose.io.poses import VflowLabel, parse_vflow, read_vflow
 from geopose.io.rasters import decode_agl, read_agl, read_rgb
 from geopose.io.tables import find_labels, read_test_table
-from geopose.report.panel import HEIGHT_CMAP, roof_points
+from geopose.pictures import HEIGHT_COLORMAP, colour_plane
+from geopose.report.panel import roof_points
 from geopose.scoring.submission import read_predictions
 
-PICTURE_PX = 420
-SURFACE_CELLS = 160  # a side; WebGL's plain indices reach 65,536 points
-ERROR_CMAP = "RdBu_r"
+PICTURE_PX = 420  # longest side of a picture in the page
+SURFACE_CELLS = 160  # per side; WebGL's 16-bit indices allow 65,536 points
+ERROR_COLORMAP = "RdBu_r"
+GREY = 128  # unknown pixels
 
 
 @dataclass(frozen=True)
-class ComparedTile:
+class TestTile:
     """One tile's true and predicted heights [H,W] in metres (NaN unknown) and poses."""
 
     tile_id: str
@@ -35,31 +36,35 @@ class ComparedTile:
 
     @property
     def error_m(self) -> np.ndarray:
-        """Predicted less true height, NaN unknown."""
+        """Predicted minus true height, NaN unknown."""
         return self.agl_m - self.true_m
 
     @property
     def rmse_m(self) -> float:
-        """Root of the mean squared error over known pixels."""
+        """Root mean squared error over known pixels."""
         return float(np.sqrt(np.nanmean(self.error_m**2)))
 
     @property
     def rmse_share(self) -> float:
-        """The same against the spread of the true heights, so that flat tiles do not win by being flat."""
+        """RMSE divided by the spread of the true heights, so that a flat tile does not rank best because it is flat."""
         return self.rmse_m / (float(np.nanstd(self.true_m)) + 1.0)
 
     @property
     def percentile_m(self) -> float:
-        """How tall the tile's tallest twentieth is predicted."""
+        """The 95th percentile of the predicted heights."""
         return float(np.nanpercentile(self.agl_m, 95))
 
     @property
     def angle_error_deg(self) -> float:
+        """The angle between the predicted and the true direction, 0 to 180."""
         return float(np.degrees(angle_error_rad(self.pose.angle_rad, self.true_pose.angle_rad)))
 
 
-def compare_tiles(data: Path, pred: Path) -> list[ComparedTile]:
-    """Every test tile that has both a truth and a complete prediction."""
+def read_tiles(data: Path, pred: Path) -> list[TestTile]:
+    """All test tiles of the folder data that have a label in truth/ and a complete prediction in pred.
+
+    pred is a tarball or a folder.
+    """
     labels = find_labels(data / "truth").set_index("id")
     images = read_test_table(data).set_index("id").rgb
     files: dict[tuple[str, str], bytes] = {}
@@ -74,21 +79,23 @@ def compare_tiles(data: Path, pred: Path) -> list[ComparedTile]:
         pose = parse_vflow(files[tile_id, "vflow"], vflow_name(tile_id), heights.centimetres)
         label = labels.loc[tile_id]
         true_pose = read_vflow(label.vflow, label.agl)
-        tiles.append(ComparedTile(tile_id, images[tile_id], read_agl(label.agl), heights.agl_m, true_pose, pose))
+        tiles.append(TestTile(tile_id, images[tile_id], read_agl(label.agl), heights.agl_m, true_pose, pose))
     return tiles
 
 
-def describe_tile(tile: ComparedTile) -> str:
-    """A tile as HTML: image with flow, true and predicted height, error, and the lean removed behind a slider."""
+def describe_tile(tile: TestTile) -> str:
+    """A tile as HTML: the image with its flow, true and predicted height, error, and a slider that removes the lean."""
     rgb = read_rgb(tile.rgb_path)
     tall_m = max(3.0, float(np.nanpercentile(np.stack([tile.true_m, tile.agl_m]), 99.5)))
     wrong_m = max(1.0, float(np.nanpercentile(np.abs(tile.error_m), 99)))
     ground = rectify(rgb, tile.agl_m, tile.pose.scale_px_per_m, tile.pose.angle_rad)
     pictures = {
         "image; predicted (blue) and true flow (yellow)": draw_flows(rgb, tile),
-        f"true height, 0 to {tall_m:.0f} m": colour(tile.true_m, 0, tall_m, HEIGHT_CMAP),
-        "predicted height": colour(tile.agl_m, 0, tall_m, HEIGHT_CMAP),
-        f"error, {-wrong_m:.0f} (blue) to {wrong_m:.0f} m (red)": colour(tile.error_m, -wrong_m, wrong_m, ERROR_CMAP),
+        f"true height, 0 to {tall_m:.0f} m": colour_plane(tile.true_m, 0, tall_m, HEIGHT_COLORMAP, GREY),
+        "predicted height": colour_plane(tile.agl_m, 0, tall_m, HEIGHT_COLORMAP, GREY),
+        f"error, {-wrong_m:.0f} (blue) to {wrong_m:.0f} m (red)": colour_plane(
+            tile.error_m, -wrong_m, wrong_m, ERROR_COLORMAP, GREY
+        ),
     }
     figures = "".join(
         f'<figure><img src="{encode_jpeg(picture)}" alt="{title}"><figcaption>{title}</figcaption></figure>'
@@ -101,22 +108,14 @@ def describe_tile(tile: ComparedTile) -> str:
         "<figcaption>image | lean removed by the predicted pose (black: hidden ground)</figcaption></figure>"
     )
     facts = (
-        f"{tile.tile_id}: RMSE {tile.rmse_m:.2f} m, angle off by {tile.angle_error_deg:.1f}°, scale "
+        f"{tile.tile_id}: RMSE {tile.rmse_m:.2f} m, angle error {tile.angle_error_deg:.1f}°, scale "
         f"{tile.pose.scale_px_per_m:.2f} px/m (truth {tile.true_pose.scale_px_per_m:.2f})"
     )
     return f'<section class="tile"><h3>{facts}</h3><div class="pictures">{figures}{slider}</div></section>'
 
 
-def colour(values: np.ndarray, low: float, high: float, name: str) -> np.ndarray:
-    """Values [H,W] as colours uint8 [H,W,3]; unknown ones grey."""
-    shares = np.clip((values - low) / (high - low), 0, 1)
-    colours = (matplotlib.colormaps[name](np.nan_to_num(shares))[..., :3] * 255).astype(np.uint8)
-    colours[np.isnan(values)] = 128
-    return colours
-
-
-def draw_flows(rgb: np.ndarray, tile: ComparedTile) -> np.ndarray:
-    """The image with arrows from the tallest true points to the ground, as they are and as predicted."""
+def draw_flows(rgb: np.ndarray, tile: TestTile) -> np.ndarray:
+    """The image with two arrows at each of the tallest true points: the true flow and the predicted flow."""
     picture = rgb.copy()
     for x, y in roof_points(tile.true_m):
         for pose, height_m, ink in (
@@ -129,17 +128,17 @@ def draw_flows(rgb: np.ndarray, tile: ComparedTile) -> np.ndarray:
 
 
 def encode_jpeg(picture: np.ndarray) -> str:
-    """A picture uint8 [H,W,3], shrunk to what the page shows, as a data address."""
+    """A picture uint8 [H,W,3], reduced to PICTURE_PX, as a JPEG in a data URL."""
     factor = min(1.0, PICTURE_PX / max(picture.shape[:2]))
     small = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
     _, content = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
     return "data:image/jpeg;base64," + base64.b64encode(content).decode()
 
 
-def surface_of(tile: ComparedTile, data: Path) -> dict:
-    """What the page's view in three dimensions is made of: heights as shares of the tile's width, and the image.
+def surface_of(tile: TestTile, data: Path) -> dict:
+    """The data of the page's 3D view: heights divided by the tile's width, and the image, both without lean.
 
-    Both lie on the ground, lean removed; hidden ground takes the lowest height and the colours around it.
+    Hidden ground gets height 0 and the colours of the pixels around it.
     """
     rgb = read_rgb(tile.rgb_path)
     gsd_m = float(read_test_table(data).set_index("id").gsd_m[tile.tile_id])

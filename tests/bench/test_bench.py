@@ -1,14 +1,21 @@
-"""What `make bench` compares gives the same answers on both sides; its mistakes are one line."""
+"""The two ways that `make bench` compares give the same answers; a user's mistake is reported in one line."""
 
 import cProfile
 
 import numpy as np
 import pytest
-from helpers import assert_user_error, run, write_competition
+from helpers import REPO, assert_user_error, ok, run, write_competition
 
-from geopose.bench.command import Row, format_table, in_turn, rectify_by_sorting, score_in_two_passes, shares
+from geopose.bench.command import measure_probe
+from geopose.bench.rectify import rectify_by_sorting
+from geopose.bench.renderer import RENDER_PARTS
+from geopose.bench.score import score_in_two_passes
+from geopose.bench.table import Row, format_table
+from geopose.bench.timing import alternate, time_shares
+from geopose.cli import UserError
 from geopose.inference.rectify import rectify
 from geopose.scoring.evaluate import evaluate
+from geopose.synthetic.dataset import Options, make_dataset
 
 
 def test_both_ways_of_scoring_agree(tmp_path):
@@ -20,13 +27,13 @@ def test_both_ways_of_scoring_agree(tmp_path):
 def test_both_ways_of_rectifying_agree():
     rng = np.random.default_rng(4)
     rgb = rng.integers(1, 255, (40, 50, 3), dtype=np.uint8)
-    agl_m = rng.permutation(2000).reshape(40, 50).astype(np.float32) / 100  # no two heights alike: no ties
+    agl_m = rng.permutation(2000).reshape(40, 50).astype(np.float32) / 100  # no two heights are equal: no ties
     np.testing.assert_array_equal(rectify_by_sorting(rgb, agl_m, 1.3, 0.7), rectify(rgb, agl_m, 1.3, 0.7).rgb)
 
 
-def test_functions_take_turns():
+def test_functions_are_called_alternately():
     calls = []
-    times = in_turn(lambda: calls.append("a"), lambda: calls.append("b"), repeats=3)
+    times = alternate(lambda: calls.append("a"), lambda: calls.append("b"), repeats=3)
     assert calls == list("ababab") and len(times) == 2
 
 
@@ -47,10 +54,28 @@ def test_shares_of_a_profile_add_up():
 
     with cProfile.Profile() as profile:
         whole()
-    told = shares(profile, "whole", ("slow", "quick"))
-    slow_share, quick_share = (int(word.rstrip("%,")) for word in told.split()[1::2])
+    shares = time_shares(profile, "whole", ("slow", "quick"))
+    slow_share, quick_share = (int(word.rstrip("%,")) for word in shares.split()[1::2])
     assert slow_share > 80 and quick_share < 15
+    with pytest.raises(UserError, match="no function absent"):
+        time_shares(profile, "whole", ("slow", "absent"))
+
+
+def test_the_renderer_has_the_functions_whose_shares_are_measured(tmp_path):
+    with cProfile.Profile() as profile:
+        make_dataset(tmp_path, Options(train=4, test=4, size=64), workers=1)
+    assert len(time_shares(profile, "make_dataset", RENDER_PARTS).split(", ")) == len(RENDER_PARTS)
+
+
+def test_help_does_not_import_catalyst():
+    code = "import sys, geopose.bench.command; print('catalyst' in sys.modules)"
+    assert ok(run("-c", code, PYTHONPATH=str(REPO))).strip() == "False"
 
 
 def test_an_unknown_item_is_refused():
     assert_user_error(run("-m", "geopose", "bench", "--only", "stor"), "stor", "store")
+
+
+def test_an_unknown_probe_is_refused():
+    with pytest.raises(UserError, match=r"d5 is unknown.*d4"):
+        measure_probe("d5", "runs/x")

@@ -1,4 +1,4 @@
-"""The report: one file, whole, right figures; in a browser without a fault, its slider and its surface alive."""
+"""The report is one complete file with the right numbers. Its slider and its 3D view work in a browser."""
 
 import json
 import re
@@ -12,18 +12,19 @@ from helpers import assert_user_error, ok, run
 
 from geopose.io.names import agl_name
 from geopose.io.rasters import read_agl
-from geopose.report.tiles import colour, compare_tiles
+from geopose.pictures import colour_plane
+from geopose.report.tiles import read_tiles
 from geopose.scoring.evaluate import evaluate
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
-# Run inside the page after its own script: moves a slider, drags the surface, and writes down what changed.
+# Runs in the page after the page's own script: it moves a slider, drags the 3D view and records what changed.
 PROBE = """<script>
 const faults = [];
 window.addEventListener("error", (event) => faults.push(event.message));
 window.addEventListener("unhandledrejection", (event) => faults.push(String(event.reason)));
-const told = console.error;
-console.error = (...words) => { faults.push(words.join(" ")); told(...words); };
+const report = console.error;
+console.error = (...words) => { faults.push(words.join(" ")); report(...words); };
 window.addEventListener("load", async () => {
   for (let tries = 0; tries < 100 && document.body.dataset.ready !== "yes"; tries++) {
     await new Promise((resolve) => setTimeout(resolve, 50));
@@ -65,7 +66,7 @@ def page(job):
     return job / "report.html"
 
 
-def test_the_page_stands_alone_and_tells_the_score(page, job):
+def test_the_page_is_self_contained_and_shows_the_score(page, job):
     text = page.read_text()
     assert not re.search(r"(?:src|href)=\"(?!data:|#)", text)
     assert "{{" not in text
@@ -79,15 +80,20 @@ def test_the_page_stands_alone_and_tells_the_score(page, job):
 
 
 def test_tiles_are_compared_in_metres(job):
-    for tile in compare_tiles(job / "data", job / "submission.tar.gz"):
+    for tile in read_tiles(job / "data", job / "submission.tar.gz"):
         true_m = read_agl(job / "data" / "truth" / agl_name(tile.tile_id))
         assert tile.rmse_m == pytest.approx(float(np.sqrt(np.nanmean((tile.agl_m - true_m) ** 2))), rel=1e-5)
         assert 0 <= tile.angle_error_deg <= 180
 
 
 def test_unknown_pixels_are_grey():
-    colours = colour(np.array([[0.0, np.nan, 9.0]]), 0, 9, "viridis")
+    colours = colour_plane(np.array([[0.0, np.nan, 9.0]]), 0, 9, "viridis", 128)
     assert (colours[0, 1] == 128).all() and (colours[0, 0] != colours[0, 2]).any()
+
+
+def test_values_outside_the_range_get_the_colours_of_its_ends():
+    colours = colour_plane(np.array([[-5.0, 0.0, 9.0, 20.0]], dtype=np.float32), 0, 9, "viridis", 0)
+    np.testing.assert_array_equal(colours[0], [[68, 1, 84], [68, 1, 84], [253, 231, 36], [253, 231, 36]])
 
 
 def test_the_demo_draws_a_picture_of_any_image(job, tmp_path):
@@ -107,9 +113,9 @@ def test_mistakes_are_one_line(tmp_path, competition):
     assert_user_error(run(*words), "x.tar.gz")
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to open the page in")
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 @pytest.mark.parametrize(("size", "scheme"), [("1200,900", "light"), ("390,800", "dark")], ids=["desk", "phone"])
-def test_it_lives_in_a_browser(page, tmp_path, size, scheme):
+def test_the_page_works_in_a_browser(page, tmp_path, size, scheme):
     probed = tmp_path / "probed.html"
     probed.write_text(page.read_text().replace("<script id=", PROBE + "<script id=", 1))
     common = [CHROMIUM, "--headless=new", "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]

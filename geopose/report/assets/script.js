@@ -1,17 +1,17 @@
 "use strict";
 
-// Before/after sliders: the right-hand picture is cut at the slider's place.
+// Before/after sliders: the right-hand picture begins at the slider's position.
 for (const slider of document.querySelectorAll(".compare input")) {
   slider.addEventListener("input", () => slider.parentElement.style.setProperty("--cut", slider.value + "%"));
 }
 
-// The three-dimensional view: heights as a grid of triangles, draped with the image.
+// The 3D view: a grid of triangles at the predicted heights, covered with the image.
 async function showSurface() {
   const data = JSON.parse(document.getElementById("surface").textContent);
   const canvas = document.getElementById("view");
   const gl = canvas.getContext("webgl", { preserveDrawingBuffer: true });
   if (!gl) {
-    canvas.replaceWith("This browser has no WebGL to show it with.");
+    canvas.replaceWith("This browser does not support WebGL, which the 3D view needs.");
     return;
   }
   const image = new Image();
@@ -35,7 +35,7 @@ async function showSurface() {
   gl.linkProgram(program);
   gl.useProgram(program);
 
-  const { rows, columns, heights } = data; // heights as shares of the tile's width
+  const { rows, columns, heights } = data; // heights are divided by the tile's width
   const vertices = new Float32Array(rows * columns * 4);
   for (let row = 0; row < rows; row++) {
     for (let column = 0; column < columns; column++) {
@@ -75,7 +75,7 @@ async function showSurface() {
     const [st, ct, sp, cp] = [Math.sin(view.turn), Math.cos(view.turn), Math.sin(view.tilt), Math.cos(view.tilt)];
     const f = 1.8, aspect = canvas.width / canvas.height, near = 0.05, far = 10;
     const a = (far + near) / (near - far), b = (2 * far * near) / (near - far);
-    // Column-major: turn about the vertical, tilt, step back, perspective.
+    // Column-major: rotate about the vertical axis, tilt, move back, perspective.
     const rotate = [[ct, sp * st, -cp * st], [0, cp, sp], [st, -sp * ct, cp * ct]];
     const camera = [];
     for (const [x, y, z] of rotate) camera.push((f / aspect) * x, f * y, a * z, -z);

@@ -1,0 +1,71 @@
+"""The probes: measurements that need a process of their own, so that nothing else counts in their peak memory."""
+
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import rasterio
+import torch
+from rasterio.windows import Window
+
+from geopose.bench.inputs import LARGE_PX
+from geopose.bench.timing import median_seconds, peak_memory_mb
+from geopose.config import BlendConfig
+from geopose.devices import autocast
+from geopose.inference.calibration import Calibration
+from geopose.inference.ensemble import Ensemble
+from geopose.inference.scene import CACHE_MB, SceneOptions, predict_scene, rectify_scene
+from geopose.inference.tta import VIEWS, TTAModel
+
+WIDE_PX = 20_000
+
+
+def probe_views(
+    run: Path, views: tuple[str, ...] = ("e",), channels_last: bool = True, precision: str = "fp32"
+) -> dict[str, float]:
+    """Seconds and peak memory in MB of predicting some views of a 2048 px image of noise.
+
+    channels_last=False predicts one plain view.
+    """
+    model = Ensemble([run], BlendConfig(), torch.device("cpu"), Calibration()).members[0].load()
+    image = torch.randint(0, 256, (1, 3, LARGE_PX, LARGE_PX), dtype=torch.uint8)
+    gsd_m = torch.tensor([0.35])
+    # TTAModel makes the images channels-last, as the weights of a loaded model are.
+    model = TTAModel(model, views) if channels_last else model.to(memory_format=torch.contiguous_format)
+
+    def predict() -> None:
+        model(image, gsd_m, ["JAX"])
+
+    with torch.inference_mode(), autocast(torch.device("cpu"), precision):
+        predict()
+        seconds = median_seconds(predict, 3)
+    return {"s": seconds, "mb": peak_memory_mb()}
+
+
+def probe_scene(run: Path) -> dict[str, float]:
+    """Peak memory in MB of predicting and rectifying a wide scene of noise.
+
+    The scene is as high as one tile. A higher scene takes no more memory, because it is processed in strips and blocks.
+    """
+    ensemble = Ensemble([run], BlendConfig(tta="none"), torch.device("cpu"), Calibration(), spread=True)
+    with tempfile.TemporaryDirectory() as folder:
+        image = Path(folder) / "wide.tif"
+        profile = {"driver": "GTiff", "tiled": True, "width": WIDE_PX, "height": LARGE_PX, "count": 3, "dtype": "uint8"}
+        with rasterio.Env(GDAL_CACHEMAX=CACHE_MB), rasterio.open(image, "w", **profile) as raster:
+            for row in range(0, LARGE_PX, 256):
+                noise = np.random.default_rng(row).integers(0, 256, (3, 256, WIDE_PX), dtype=np.uint8)
+                raster.write(noise, window=Window(0, row, WIDE_PX, 256))
+        predict_scene(image, Path(folder), ensemble, SceneOptions(gsd_m=0.35))
+        rectify_scene(image, Path(folder), (), fill=True)
+    return {"mb": peak_memory_mb()}
+
+
+PROBES: dict[str, Callable[[Path], dict[str, float]]] = {
+    "scene": probe_scene,
+    "plain": probe_views,
+    "plain_nchw": partial(probe_views, channels_last=False),
+    "plain_bf16": partial(probe_views, precision="bf16"),
+    "d4": partial(probe_views, views=VIEWS["d4"]),
+}
