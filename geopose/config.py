@@ -57,7 +57,6 @@ class ModelConfig:
     encoder_frozen: list[str] = field(default_factory=list)  # name prefixes of encoder weights that are not trained
     encoder_drop_path: float = 0.0  # stochastic depth of the encoder while training
     input_zoom: float = 1.0  # images are resized by this factor before the network; 0.5 works at half resolution
-    reference_gsd_m: float | None = None  # when set, images are resampled to this gsd before the network
     decoder: str = "unet"  # unet | fpn
     decoder_channels: list[int] = field(default_factory=lambda: [32, 48, 96, 160])  # unet: one per map but the last
     decoder_block: str = "plain"  # unet: plain | residual

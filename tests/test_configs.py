@@ -8,9 +8,8 @@ import torch
 
 from geopose.config import load_config
 from geopose.models.model import count_parameters, create_model
-from geopose.models.zoom import input_zoom
 from geopose.runs.compare import list_jobs, read_plan
-from geopose.synthetic.dataset import GSD_M, Options
+from geopose.synthetic.dataset import Options
 from geopose.training.losses import PoseLoss
 
 ROOT = Path(__file__).parent.parent
@@ -69,4 +68,4 @@ def test_the_variants_of_a_list_take_crops_that_the_default_tiles_hold(path, mon
     assert jobs
     for job in jobs:
         config = load_config(job.config, job.overrides)
-        assert config.augment.crop_px / input_zoom(config.model, GSD_M[0]) <= Options().size, job.variant
+        assert config.augment.crop_px / config.model.input_zoom <= Options().size, job.variant

@@ -22,7 +22,6 @@ from geopose.geometry import Pose
 from geopose.io.poses import read_vflow
 from geopose.io.rasters import image_size, read_agl, read_rgb
 from geopose.io.tables import check_labels, find_bad_tiles, read_folds, read_train_table
-from geopose.models.zoom import input_zoom
 
 
 class CropDataset(Dataset):
@@ -48,7 +47,7 @@ class CropDataset(Dataset):
         self.room_bytes = cache_mb * 1_000_000
         self.sizes: dict[str, tuple[int, int]] = {}
         self.rows = balance_cities(self.table.city) if balanced else np.arange(len(self.table))
-        self.crops_px = [cfg.crop_px / input_zoom(model_cfg, float(gsd_m)) for gsd_m in self.table.gsd_m]
+        self.native_crop_px = cfg.crop_px / model_cfg.input_zoom
         self.transform = create_transform(cfg)
         self.labels = [read_vflow(row.vflow, row.agl) for row in self.table.itertuples()]
 
@@ -63,7 +62,7 @@ class CropDataset(Dataset):
         rng = np.random.default_rng([self.seed, visit, position])
         if row.rgb not in self.sizes:
             self.sizes[row.rgb] = image_size(row.rgb)
-        window = random_window(rng, self.sizes[row.rgb], self.crops_px[index], self.cfg, row.rgb)
+        window = random_window(rng, self.sizes[row.rgb], self.native_crop_px, self.cfg, row.rgb)
         seed_transform(self.transform, int(rng.integers(2**31)))
         crop = self.transform(
             image=self.read(read_rgb, row.rgb, window),

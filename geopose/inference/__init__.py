@@ -1,1 +1,1 @@
-"""Prediction: views, blending, scenes, lean removed."""
+"""Prediction of tiles and scenes, out-of-fold predictions, height calibration, and removal of building lean."""

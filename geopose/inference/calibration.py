@@ -1,8 +1,9 @@
-"""Height calibration per city: factors fitted on out-of-fold predictions, kept only where they help unseen folds.
+"""Height calibration: per-city factors for predicted heights and scales, fitted on out-of-fold predictions.
 
-Heights tend to be predicted low, by more in some cities than in others. The least-squares factor of a city's heights
-is a = sum(p t) / sum(p p), the factor of its flow magnitudes b likewise; the scale that goes with calibrated heights
-is multiplied by b / a. Both follow from the sums that the score keeps per tile, so nothing is read twice.
+Predicted heights tend to be too low, in some cities more than in others. The least-squares factor of a city's heights
+is a = sum(p t) / sum(p p), for predicted heights p and true heights t. The factor b of its flow magnitudes has the same
+form. Calibrated heights need a scale multiplied by b / a. Both factors follow from sums per tile that the score needs
+too, so no pixel is read twice. A factor is kept only if it helps on folds that it was not fitted on.
 """
 
 import json
@@ -16,7 +17,7 @@ from geopose.cli import UserError
 
 @dataclass(frozen=True)
 class Factors:
-    """What heights and scale of a city's predictions are multiplied by."""
+    """Factors that the predicted heights and scales of a city are multiplied by."""
 
     agl: float = 1.0
     scale: float = 1.0
@@ -24,22 +25,24 @@ class Factors:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Factors by city; a city not in it stays as predicted."""
+    """Factors by city. Predictions of any other city are not changed."""
 
     cities: dict[str, Factors] = field(default_factory=dict)
 
     def factors(self, city: str) -> Factors:
+        """Factors of a city."""
         return self.cities.get(city, Factors())
 
 
 def fit_calibration(tiles: pd.DataFrame) -> tuple[Calibration, pd.DataFrame]:
-    """Factors of the cities where they help, and the report that says why.
+    """Fit the factors of each city, and keep those that help.
 
-    tiles: one row per out-of-fold tile with city, fold, and float64 sums over known pixels: pp, pt, tt of heights
-    (predicted p, true t), and flow_pp, flow_pt, flow_tt of flow vectors. Each fold is calibrated by factors fitted on
-    the city's other folds; a factor is kept when the squared error so obtained, summed over folds, is smaller than
-    without it. Returns the calibration and a table: city, agl_factor, mag_factor, mean squared errors before and after
-    (after: as measured on folds the factors had not seen), and kept.
+    tiles: one row per out-of-fold tile with city, fold, and float64 sums over its known pixels: pp, pt, tt of heights
+    (predicted p, true t), and flow_pp, flow_pt, flow_tt of flow vectors. Each fold is calibrated with factors fitted on
+    the city's other folds. A factor is kept if this makes the squared error, summed over folds, smaller.
+
+    Returns the calibration and a table with one row per city: city, agl_factor, agl_error_change (relative change of
+    the squared error on folds the factor was not fitted on), agl_kept, and the same three columns for flow.
     """
     rows, cities = [], {}
     for city, group in tiles.groupby("city"):
@@ -62,7 +65,10 @@ def fit_calibration(tiles: pd.DataFrame) -> tuple[Calibration, pd.DataFrame]:
 
 
 def fit_factor(tiles: pd.DataFrame, prefix: str) -> dict[str, float]:
-    """Least-squares factor of one city's predictions, and their squared error before and after on unseen folds."""
+    """Least-squares factor of one city's predictions, and their squared error before and after.
+
+    The error after calibration is the sum over folds, each with the factor of the other folds.
+    """
     sums = tiles.groupby("fold")[[f"{prefix}pp", f"{prefix}pt", f"{prefix}tt"]].sum()
     sums.columns = ["pp", "pt", "tt"]
     total = sums.sum()
@@ -76,13 +82,13 @@ def fit_factor(tiles: pd.DataFrame, prefix: str) -> dict[str, float]:
 
 
 def encode_calibration(calibration: Calibration) -> bytes:
-    """The JSON that read_calibration reads."""
+    """A calibration as JSON, for read_calibration."""
     cities = {city: {"agl": f.agl, "scale": f.scale} for city, f in calibration.cities.items()}
     return (json.dumps(cities, indent=2) + "\n").encode()
 
 
 def read_calibration(path: str | Path | None) -> Calibration:
-    """Factors from a file of `python -m geopose oof`; without a path, none."""
+    """Read a file that `python -m geopose oof` wrote. Without a path, the calibration changes nothing."""
     if path is None:
         return Calibration()
     try:
@@ -91,4 +97,4 @@ def read_calibration(path: str | Path | None) -> Calibration:
     except FileNotFoundError:
         raise UserError(f"{path} missing; 'make oof' writes it") from None
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"{path}: no calibration ({error}); write it again with 'make oof'") from None
+        raise UserError(f"{path}: not a calibration ({error}); write it again with 'make oof'") from None

@@ -1,6 +1,7 @@
-"""Predict heights and lean: of a competition folder's test tiles into a submission tarball, or of images of your own.
+"""Predict building heights and lean for a competition folder's test tiles, or for your own images.
 
-Checkpoints of one or many runs are blended, over the views of a test-time augmentation.
+`python predict.py --data DIR` writes a submission tarball. `python predict.py IMAGE ...` writes two files per image.
+Both combine the checkpoints of one or several runs, and several views of each image (test-time augmentation).
 """
 
 import shutil
@@ -8,6 +9,9 @@ from argparse import Namespace
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from geopose.cli import Parser, UserError, progress
 from geopose.config import COMBINATIONS, PRECISIONS, TTA, BlendConfig
@@ -24,75 +28,110 @@ from geopose.runs.folder import (
     usual_sizes,
 )
 
+# torch and timm take seconds to import. The functions below import them only after the arguments have been checked.
+if TYPE_CHECKING:
+    from geopose.inference.ensemble import Ensemble
+
 EXAMPLE = "python predict.py --data data/synthetic --runs runs/lite0_synthetic/fold0 --tta d4"
 
 
 def main() -> int:
-    parser = Parser(__doc__.split("\n")[0], EXAMPLE)
-    parser.add_argument("images", nargs="*", metavar="IMAGE", help="GeoTIFF, .j2k, PNG or JPEG of any size")
-    parser.add_argument("--data", metavar="DIR", help="competition folder whose test half to predict")
-    parser.add_argument(
-        "--runs", nargs="*", default=[], metavar="RUN", help="run folders; none: all finished on DATA, or the newest"
-    )
-    parser.add_argument("--out", metavar="PATH", help="tarball (submission.tar.gz), or the folder for images (.)")
-    parser.add_argument("--tta", default="d4", help=f"views: {', '.join(TTA)}")
-    parser.add_argument(
-        "--zooms", nargs="+", type=float, default=[], metavar="Z", help="views at these sizes; none: the runs' own"
-    )
-    parser.add_argument(
-        "--zoom-weights", nargs="+", type=float, default=[], metavar="W", help="one per size in --zooms"
-    )
-    parser.add_argument(
-        "--combine", default="mean", help=f"heights of views and checkpoints: {', '.join(COMBINATIONS)}"
-    )
-    parser.add_argument("--run-weights", nargs="+", type=float, default=[], metavar="W", help="one per run")
-    parser.add_argument(
-        "--checkpoint-weights", nargs="+", type=float, default=[], metavar="W", help="by rank within a run, best first"
-    )
-    parser.add_argument("--average-weights", action="store_true", help="one model per run: its checkpoints' mean")
-    parser.add_argument("--calibration", metavar="FILE", help="per-city factors written by 'make oof'")
-    parser.add_argument("--precision", default="fp32", help=", ".join(PRECISIONS))
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument(
-        "--one-model-at-a-time", action="store_true", help="load each model for every tile: less memory, more time"
-    )
-    images = parser.add_argument_group("images")
-    images.add_argument("--gsd", type=float, metavar="M_PER_PX", help="metres per pixel, instead of the georeference's")
-    images.add_argument("--bands", nargs="+", type=int, default=[], metavar="N", help="red, green and blue, from 1")
-    images.add_argument("--tile", type=int, default=512, metavar="PX", help="side of the tiles a scene is cut into")
-    images.add_argument("--rectify", action="store_true", help="write the image without lean as well")
-    images.add_argument("--fill", action="store_true", help="with --rectify: paint hidden ground from around it")
+    """Predict what the command line names. Returns 1 if the tarball is not a valid submission."""
+    parser = create_parser()
     args = parser.parse_args()
     if bool(args.images) == bool(args.data):
-        parser.error("give --data DIR or images, one of the two")
+        parser.error("give --data DIR or IMAGE, one of the two")
     return predict_images(args) if args.images else predict_folder(args)
 
 
+def create_parser() -> Parser:
+    """The command's arguments."""
+    parser = Parser(__doc__.split("\n")[0], EXAMPLE)
+    parser.add_argument("images", nargs="*", metavar="IMAGE", help="GeoTIFF, .j2k, PNG or JPEG of any size")
+    parser.add_argument("--data", metavar="DIR", help="competition folder; its test tiles are predicted")
+    parser.add_argument(
+        "--runs", nargs="*", metavar="RUN", help="run folders (default: all runs trained on DIR; for IMAGE the newest)"
+    )
+    parser.add_argument(
+        "--out", metavar="PATH", help="tarball (default: submission.tar.gz), or folder for IMAGE (default: .)"
+    )
+
+    views = parser.add_argument_group("views of an image (test-time augmentation)")
+    views.add_argument("--tta", default="d4", help=f"flipped and rotated views: {', '.join(TTA)}")
+    views.add_argument(
+        "--zooms", nargs="+", type=float, metavar="Z", help="predict every view at these sizes (default: the runs' own)"
+    )
+    views.add_argument("--zoom-weights", nargs="+", type=float, metavar="W", help="one weight per size in --zooms")
+
+    blend = parser.add_argument_group("combining predictions")
+    blend.add_argument(
+        "--combine",
+        default="mean",
+        help=f"how heights of views and checkpoints are combined: {', '.join(COMBINATIONS)}",
+    )
+    blend.add_argument("--run-weights", nargs="+", type=float, metavar="W", help="one weight per run")
+    blend.add_argument(
+        "--checkpoint-weights",
+        nargs="+",
+        type=float,
+        metavar="W",
+        help="weights of a run's checkpoints, best first; checkpoints without a weight are left out",
+    )
+    blend.add_argument(
+        "--average-weights", action="store_true", help="one model per run: average the weights of its checkpoints"
+    )
+    blend.add_argument("--calibration", metavar="FILE", help="factors per city, written by 'make oof'")
+
+    machine = parser.add_argument_group("computation")
+    machine.add_argument("--precision", default="fp32", help=", ".join(PRECISIONS))
+    machine.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    machine.add_argument(
+        "--one-model-at-a-time", action="store_true", help="load each model again for every tile: less memory, slower"
+    )
+
+    images = parser.add_argument_group("only for IMAGE")
+    images.add_argument(
+        "--gsd", type=float, metavar="M_PER_PX", help="metres per pixel (default: from the georeference)"
+    )
+    images.add_argument(
+        "--bands", nargs="+", type=int, metavar="N", help="numbers of the red, green and blue band (default: 1 2 3)"
+    )
+    images.add_argument(
+        "--tile", type=int, default=512, metavar="PX", help="side of the tiles that images are cut into"
+    )
+    images.add_argument("--rectify", action="store_true", help="also write the image without building lean")
+    images.add_argument("--fill", action="store_true", help="with --rectify: fill hidden ground from around it")
+    return parser
+
+
 def read_blend(args: Namespace, runs: list[Path]) -> BlendConfig:
-    """How the command line wants the runs blended."""
+    """The settings of views and combination that the command line gives for these runs."""
     if args.zoom_weights and not args.zooms:
-        raise UserError("--zoom-weights without --zooms: name the sizes that they weigh")
-    given = {"zooms": tuple(args.zooms), "zoom_weights": tuple(args.zoom_weights)}
+        raise UserError("--zoom-weights without --zooms: name the sizes of these weights with --zooms")
+    given = {"zooms": tuple(args.zooms or ()), "zoom_weights": tuple(args.zoom_weights or ())}
     return BlendConfig(
         tta=args.tta,
         **(given if args.zooms else usual_sizes(runs)),
         combine=args.combine,
-        run_weights=tuple(args.run_weights),
-        checkpoint_weights=tuple(args.checkpoint_weights),
+        run_weights=tuple(args.run_weights or ()),
+        checkpoint_weights=tuple(args.checkpoint_weights or ()),
         average_weights=args.average_weights,
         precision=args.precision,
     )
 
 
+# --- images -----------------------------------------------------------------------------------------------------
+
+
 def predict_images(args: Namespace) -> int:
-    """Heights and pose of each image, and with --rectify its view without lean."""
+    """Write heights and pose of each image, and with --rectify the image without building lean."""
     if args.gsd is not None and not args.gsd > 0:
         raise UserError(f"--gsd {args.gsd}: give metres per pixel, above 0")
     if args.fill and not args.rectify:
-        raise UserError("--fill paints what --rectify leaves hidden; give --rectify too")
+        raise UserError("--fill fills the hidden ground of --rectify; give --rectify too")
     if args.tile < 64:
-        raise UserError(f"--tile {args.tile}: give 64 px or more; small tiles show too little around them")
-    runs = [Path(run) for run in args.runs] or [newest_run("runs")]
+        raise UserError(f"--tile {args.tile}: give 64 px or more; a smaller tile shows too little of the surroundings")
+    runs = [Path(run) for run in args.runs or ()] or [newest_run("runs")]
     out, blend = Path(args.out or "."), read_blend(args, runs)
     calibration = read_calibration(args.calibration)
 
@@ -102,7 +141,7 @@ def predict_images(args: Namespace) -> int:
 
     device = pick_device(args.device)
     ensemble = Ensemble(runs, blend, device, calibration, not args.one_model_at_a_time, spread=True)
-    options = SceneOptions(args.gsd, tuple(args.bands), args.tile)
+    options = SceneOptions(args.gsd, tuple(args.bands or ()), args.tile)
     for image in map(Path, args.images):
         pose = predict_scene(image, out, ensemble, options)
         lean = f"scale {pose.scale_px_per_m:.3f} px/m, angle {pose.angle_rad:.3f} rad, gsd {pose.gsd_m:.3f} m"
@@ -113,14 +152,20 @@ def predict_images(args: Namespace) -> int:
     return 0
 
 
+# --- a competition folder ---------------------------------------------------------------------------------------
+
+
 def predict_folder(args: Namespace) -> int:
-    """The test half of a competition folder, into a validated tarball."""
-    runs = [Path(run) for run in args.runs] or finished_runs("runs", args.data)
+    """Predict the test tiles of a competition folder, pack them into a tarball, and validate it.
+
+    Several processes, started by torchrun, share the tiles. After an interruption, the same command resumes.
+    """
+    runs = [Path(run) for run in args.runs or ()] or finished_runs("runs", args.data)
     if not runs:
-        raise UserError(f"no finished run trained on {args.data} under runs/; run 'make train' or name --runs")
+        raise UserError(f"no finished run trained on {args.data} in runs/; run 'make train' or name runs with --runs")
     table, calibration = read_test_table(args.data), read_calibration(args.calibration)
     blend = read_blend(args, runs)
-    recipe = {  # all that decides the tarball's bytes, but for the code
+    recipe = {  # everything that determines the tarball's bytes, except the code
         "data": args.data,
         "images": fingerprint_images(args.data, "geopose_test.csv", table.rgb),
         "blend": asdict(blend),
@@ -134,10 +179,9 @@ def predict_folder(args: Namespace) -> int:
         print(f"{out} is up to date with {len(runs)} runs; delete it to predict again")
         return 0
 
-    from geopose.devices import pick_device  # torch and timm take seconds to import: not for a typo or a finished job
+    from geopose.devices import pick_device
     from geopose.inference.ensemble import Ensemble
-    from geopose.inference.predictions import made_of, missing_tiles, pack_folder, start_folder, write_tile
-    from geopose.inference.prefetch import write_behind
+    from geopose.inference.predictions import pack_folder
     from geopose.inference.ranks import join_ranks
     from geopose.scoring.submission import validate
 
@@ -145,22 +189,13 @@ def predict_folder(args: Namespace) -> int:
         parts = out.with_name(f".{out.name}.parts")
         if ranks.is_first:
             recipe_path.unlink(missing_ok=True)
-            if not made_of(parts, recipe):
-                shutil.rmtree(parts)
-            start_folder(parts, recipe)
+            start_parts(parts, recipe)
         ranks.wait()
         share = prefer_prepared(table, args.data).iloc[ranks.rank :: ranks.world_size]
-        todo = missing_tiles(parts, share)
-        if len(todo) < len(share):
-            print(f"going on: {len(share) - len(todo)} of {len(share)} tiles are predicted already")
         ensemble = Ensemble(runs, blend, pick_device(args.device), calibration, not args.one_model_at_a_time)
         if ranks.is_first:
             print(ensemble.describe_memory())
-        seconds = []
-        with write_behind(ensemble.device.type != "cpu") as write:
-            for tile in progress(ensemble.predict_tiles(todo), "predict", total=len(todo), unit="tile"):
-                write(write_tile, parts, tile)
-                seconds.append(tile.seconds)
+        seconds = write_parts(ensemble, share, parts)
         ranks.wait()
         if not ranks.is_first:
             return 0
@@ -176,3 +211,27 @@ def predict_folder(args: Namespace) -> int:
         f"{len(ensemble.members)} models x {len(ensemble.views) * len(ensemble.sizes)} views{pace}"
     )
     return 0
+
+
+def start_parts(parts: Path, recipe: dict) -> None:
+    """Prepare the folder for predictions of this recipe. Predictions of another recipe are removed."""
+    from geopose.inference.predictions import made_of, start_folder
+
+    if not made_of(parts, recipe):
+        shutil.rmtree(parts)
+    start_folder(parts, recipe)
+
+
+def write_parts(ensemble: "Ensemble", share: pd.DataFrame, parts: Path) -> list[float]:
+    """Predict the tiles of share that the folder does not have yet. Returns the seconds that each prediction took."""
+    from geopose.inference.predictions import missing_tiles, write_behind, write_tile
+
+    todo = missing_tiles(parts, share)
+    if len(todo) < len(share):
+        print(f"resuming: {len(share) - len(todo)} of {len(share)} tiles are predicted already")
+    seconds = []
+    with write_behind(ensemble.device.type != "cpu") as write:
+        for tile in progress(ensemble.predict_tiles(todo), "predict", total=len(todo), unit="tile"):
+            write(write_tile, parts, tile)
+            seconds.append(tile.seconds)
+    return seconds

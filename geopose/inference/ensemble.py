@@ -1,4 +1,4 @@
-"""Blended prediction of whole tiles by the checkpoints of one or many runs."""
+"""Predicting whole tiles with the checkpoints of one or several runs, and scoring the predictions."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,30 +18,33 @@ from geopose.config import BlendConfig
 from geopose.data.dataset import TileDataset
 from geopose.devices import autocast, pick_precision
 from geopose.geometry import direction_angle
+from geopose.inference.blend import Blend
 from geopose.inference.calibration import Calibration
-from geopose.inference.prefetch import read_ahead
-from geopose.inference.tta import VIEWS, Blend, predict_sizes, predict_view
+from geopose.inference.tta import VIEWS, TTAModel, predict_view
 from geopose.io.poses import read_vflow
 from geopose.io.rasters import read_agl
 from geopose.models.checkpoints import load_average_model, load_model
 from geopose.models.nonfinite import count_nonfinite
 from geopose.runs.folder import checkpoint_paths
-from geopose.scoring.metrics import PoseScores
+from geopose.scoring.metrics import HeightSums, PoseScores, height_sums
 
 
 @dataclass(frozen=True)
 class TilePrediction:
-    """One tile's blended pose: agl_m float32 [H,W] metres, scale and angle, and the seconds it took."""
+    """Predicted heights agl_m float32 [H,W] metres, scale and angle of a tile, and how long the prediction took."""
 
     tile_id: str
     agl_m: np.ndarray
     scale_px_per_m: float
     angle_rad: float
-    seconds: float
+    seconds: float = 0.0
 
 
 class NotFiniteError(UserError):
-    """A prediction holds NaN or infinity; the text names the layer where it began, layers counts them by layer."""
+    """A prediction has NaN or infinite values. The text names the layer where they began.
+
+    layers: number of such values by layer.
+    """
 
     def __init__(self, message: str, layers: dict[str, int]):
         super().__init__(message)
@@ -49,7 +53,7 @@ class NotFiniteError(UserError):
 
 @dataclass(frozen=True)
 class Member:
-    """One model of an ensemble: how to get it, its weight, the size of its file."""
+    """One model of an ensemble: a function that returns it, its weight, and the size of its file."""
 
     load: Callable[[], torch.nn.Module]
     weight: float
@@ -57,11 +61,12 @@ class Member:
 
 
 class Ensemble:
-    """The kept checkpoints of some runs, blended over the views of a test-time augmentation.
+    """Models of the checkpoints that some runs kept. Their predictions of all views are combined in one Blend.
 
-    Sums are float32 on the device; but for combine="median", no more is held than one view's predictions. keep_models
-    loads every model once and keeps it, else each is loaded anew for every tile, so that memory holds one. spread adds
-    the heights' standard deviation over models and views to what predict returns.
+    Sums are float32 and on the device. Memory holds the predictions of one view, except with combine="median", which
+    keeps all. keep_models=True loads every model once and keeps it. Otherwise each model is loaded again for every
+    tile, so that memory holds one model. spread=True adds spread_m, the standard deviation of the heights over models
+    and views, to what predict returns.
     """
 
     def __init__(
@@ -95,34 +100,36 @@ class Ensemble:
         load = partial(load, *args)
         if self.keep_models:
             load = cache(load)
-            load()  # a damaged file shows now, not at the first tile
+            load()  # a damaged file is reported now, not at the first tile
         return Member(load, weight, megabytes)
 
     def describe_memory(self) -> str:
-        """What keeping all models costs against loading each for every tile, in one line."""
+        """One line on the memory of all models, compared with loading each again for every tile."""
         total, largest = sum(m.megabytes for m in self.members), max(m.megabytes for m in self.members)
         count = len(self.members)
         if self.keep_models:
-            return f"{count} models kept, {total:.0f} MB of weights; one at a time would hold {largest:.0f} MB"
-        return f"{count} models loaded anew for every tile, {largest:.0f} MB at a time instead of {total:.0f}"
+            return f"{count} models in memory, {total:.0f} MB of weights; one at a time would take {largest:.0f} MB"
+        return f"{count} models, loaded again for every tile: {largest:.0f} MB of weights at a time, not {total:.0f} MB"
 
     @torch.inference_mode()
     def predict(self, batch: dict) -> dict:
-        """Blended pose of a batch of tiles; see Blend.compute."""
+        """Combined prediction of a batch of tiles. Returns what Blend.compute returns.
+
+        All models and views count directly in one Blend: the median and the normalised sum of directions would differ
+        if each model's views were combined first.
+        """
         on_device = {key: batch[key].to(self.device) for key in ("image", "gsd_m")} | {"city": batch["city"]}
         blend = Blend(self.cfg.combine, self.spread)
         with autocast(self.device, self.precision):
             for member in self.members:
-                model = member.load()
-                for view in self.views:
-                    blend.add(predict_sizes(model, on_device, view, self.sizes), member.weight)
+                TTAModel(member.load(), self.views, self.sizes).add_views(blend, on_device, member.weight)
             pose = blend.compute()
             if not all(bool(torch.isfinite(values).all()) for values in pose.values()):
                 raise self._explain_nonfinite(on_device, batch["id"][0])
         return pose
 
     def _explain_nonfinite(self, batch: dict, tile_id: str) -> NotFiniteError:
-        """Where a prediction that is not finite began, found by predicting it again."""
+        """Predict again, and find the layer where the first NaN or infinite value appeared."""
         for member in self.members:
             model = member.load()
             for view, zoom in product(self.views, self.sizes):
@@ -132,15 +139,15 @@ class Ensemble:
                     layer, count = next(iter(counts.items()))
                     remedy = "train the run again" if self.precision == "fp32" else "predict in fp32"
                     return NotFiniteError(
-                        f"{tile_id}: not finite in {self.precision}, first {count} values of layer {layer}, "
-                        f"{len(counts)} layers in all; {remedy}",
+                        f"{tile_id}: not finite in {self.precision}: {count} values of layer {layer} first, "
+                        f"{len(counts)} layers in total; {remedy}",
                         counts,
                     )
         return NotFiniteError(f"{tile_id}: scale or direction is not finite, though all layers are; train longer", {})
 
     def predict_tiles(self, table: pd.DataFrame) -> Iterator[TilePrediction]:
         """Predictions of the tiles of a table (columns id, city, gsd_m, rgb), one at a time, in table order."""
-        for batch in read_ahead(DataLoader(TileDataset(table), batch_size=1), self.device.type != "cpu"):
+        for batch in create_tile_loader(table, self.device):
             start = time.perf_counter()
             pose = self.predict(batch)
             factors = self.calibration.factors(batch["city"][0])
@@ -153,21 +160,49 @@ class Ensemble:
             )
 
 
-def score_predictions(predictions: Iterable[TilePrediction], tiles: pd.DataFrame) -> dict:
-    """The challenge's score, as PoseScores.compute gives it, of predictions of labelled tiles, in the table's order.
+def create_tile_loader(table: pd.DataFrame, device: torch.device) -> DataLoader:
+    """Whole tiles, one at a time and in table order, for a model on this device.
 
-    tiles has the columns of read_train_table. Heights below 0 count as 0, as a submission holds them.
+    For a GPU, a worker process reads the next two tiles while the model works on one. For a CPU, tiles are read
+    between predictions: there the threads of the model wait for each other whenever a reader takes a core from one of
+    them, which cost several times what the reading itself took.
+    """
+    return DataLoader(TileDataset(table), batch_size=1, num_workers=0 if device.type == "cpu" else 1)
+
+
+class ComparedTile(NamedTuple):
+    """A predicted tile's row in the table of labels, its height sums, and its pose as PoseScores.add takes it."""
+
+    row: NamedTuple
+    heights: HeightSums
+    pose: tuple[float, float, float, float]  # scale and true scale in px/m, angle and true angle in rad
+
+
+def compare_tiles(pairs: Iterable[tuple[TilePrediction, NamedTuple]]) -> Iterator[ComparedTile]:
+    """Compare each prediction with the label of its row, which has the columns of read_train_table.
+
+    Heights below 0 count as 0, as in a submission.
+    """
+    for tile, row in pairs:
+        true = read_vflow(row.vflow, row.agl)
+        heights = height_sums(np.maximum(tile.agl_m, 0), read_agl(row.agl))
+        pose = (tile.scale_px_per_m, true.scale_px_per_m, tile.angle_rad, true.angle_rad)
+        yield ComparedTile(row, heights, pose)
+
+
+def score_predictions(predictions: Iterable[TilePrediction], tiles: pd.DataFrame) -> dict:
+    """The challenge's score of predictions of labelled tiles, as PoseScores.compute returns it.
+
+    tiles has the columns of read_train_table. The predictions are in the same order.
     """
     scores = PoseScores(sorted(tiles.city.unique()))
-    for tile, row in zip(predictions, tiles.itertuples(), strict=True):
-        true = read_vflow(row.vflow, row.agl)
-        pose = (tile.scale_px_per_m, true.scale_px_per_m, tile.angle_rad, true.angle_rad)
-        scores.update(row.city, np.maximum(tile.agl_m, 0), read_agl(row.agl), *pose)
+    for row, heights, pose in compare_tiles(zip(predictions, tiles.itertuples(), strict=True)):
+        scores.add(row.city, heights, *pose)
     return scores.compute()
 
 
 def weigh_runs(runs: list[str | Path], cfg: BlendConfig) -> list[tuple[Path, float]]:
-    """Each run with its weight. Raises UserError when the weights do not fit the runs."""
+    """Each run with its weight. Raises UserError unless there is one weight per run."""
     weights = cfg.run_weights or (1.0,) * len(runs)
     if len(weights) != len(runs):
         raise UserError(f"--run-weights: {len(weights)} weights for {len(runs)} runs; give one per run")

@@ -1,7 +1,8 @@
-"""Out-of-fold predictions: every training tile by the runs that did not see it, their score, and a calibration.
+"""Out-of-fold predictions: predict every training tile with the runs that were not trained on it.
 
 `python -m geopose oof --runs runs/a/fold0 runs/a/fold1 ... --data DIR --out DIR` writes <id>_AGL.tif and
-<id>_VFLOW.json of every training tile, scores.json (cross-validated) and calibration.json (see calibration.py).
+<id>_VFLOW.json of every training tile, the cross-validated score as scores.json, and a height calibration as
+calibration.json (see calibration.py). Existing predictions are skipped.
 """
 
 from collections import defaultdict
@@ -17,27 +18,25 @@ from geopose.data.store import prefer_prepared
 from geopose.devices import pick_device
 from geopose.geometry import flow_direction
 from geopose.inference.calibration import Calibration, encode_calibration, fit_calibration
-from geopose.inference.ensemble import Ensemble
-from geopose.inference.predictions import made_of, missing_tiles, start_folder, write_tile
+from geopose.inference.ensemble import Ensemble, compare_tiles
+from geopose.inference.predictions import made_of, missing_tiles, read_tile, start_folder, write_tile
 from geopose.io.files import write_bytes
-from geopose.io.names import agl_name, vflow_name
-from geopose.io.poses import read_vflow
-from geopose.io.rasters import read_agl
 from geopose.io.tables import read_folds, read_train_table
 from geopose.runs.folder import checkpoint_paths, fingerprint_checkpoints, fingerprint_images, finished_runs, run_config
 from geopose.scoring.evaluate import encode_scores, format_scores
-from geopose.scoring.metrics import HeightSums, PoseScores, height_sums
+from geopose.scoring.metrics import HeightSums, PoseScores
 
 
 def main() -> int:
+    """Write predictions, scores and calibration."""
     parser = Parser(
-        "Predict every training tile by the runs that did not see it.",
+        "Predict every training tile with the runs that were not trained on it, and fit a height calibration.",
         "python -m geopose oof --data data/synthetic --runs runs/lite0_synthetic/fold* --out runs/lite0_synthetic/oof",
     )
     parser.add_argument("--data", required=True, metavar="DIR", help="competition folder")
-    parser.add_argument("--runs", nargs="*", default=[], metavar="RUN", help="run folders; none: all finished on DATA")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where predictions and scores go")
-    parser.add_argument("--tta", default="none", help=f"views: {', '.join(TTA)}")
+    parser.add_argument("--runs", nargs="*", metavar="RUN", help="run folders (default: all runs trained on DIR)")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for predictions and scores")
+    parser.add_argument("--tta", default="none", help=f"flipped and rotated views of each tile: {', '.join(TTA)}")
     parser.add_argument("--precision", default="fp32", help=", ".join(PRECISIONS))
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     args = parser.parse_args()
@@ -64,20 +63,20 @@ def main() -> int:
 
 
 def assign_runs(runs: list[str | Path], table: pd.DataFrame) -> tuple[dict[int, list[Path]], pd.Series]:
-    """Runs by the fold they left out, and the fold of each tile, by id.
+    """Runs by the fold that they were not trained on, and the fold of each tile by id.
 
-    Raises UserError when the runs were split by different fold files, or when a fold has no run.
+    Raises UserError if the runs used different fold files, or if a fold has no run.
     """
     runs_of_fold, folds_files = defaultdict(list), {}
     for run in map(Path, runs):
-        checkpoint_paths(run)  # refuses an unfinished run
+        checkpoint_paths(run)  # raises UserError if the run is not finished
         config = run_config(run)
         runs_of_fold[config.data.fold].append(run)
         folds_files[config.data.folds] = run
     if not runs_of_fold:
         raise UserError("no finished run; train every fold with 'make train FOLD=0', 'make train FOLD=1', ...")
     if len(folds_files) > 1:
-        raise UserError(f"runs of different splits ({', '.join(folds_files)}); name runs of one split as RUNS=")
+        raise UserError(f"the runs use different fold files ({', '.join(folds_files)}); give runs of one file")
     folds = read_folds(next(iter(folds_files)), table)
     missing = sorted(set(folds) - set(runs_of_fold))
     if missing:
@@ -88,7 +87,10 @@ def assign_runs(runs: list[str | Path], table: pd.DataFrame) -> tuple[dict[int, 
 
 
 def start_or_resume(out: Path, images: str, runs_of_fold: dict[int, list[Path]], blend: BlendConfig) -> None:
-    """Note what the folder is made of, of images of this fingerprint, or refuse a folder made of something else."""
+    """Record what the folder's predictions are made of. Raises UserError if it has predictions of something else.
+
+    images: fingerprint of the images.
+    """
     runs = [run for fold in sorted(runs_of_fold) for run in runs_of_fold[fold]]
     recipe = {
         "images": images,
@@ -96,12 +98,14 @@ def start_or_resume(out: Path, images: str, runs_of_fold: dict[int, list[Path]],
         "checkpoints": fingerprint_checkpoints(runs),
     }
     if not made_of(out, recipe):
-        raise UserError(f"{out} holds predictions of other images, checkpoints or views; remove it or change --out")
+        raise UserError(
+            f"{out} holds predictions of other images, checkpoints or views; remove it or give another --out"
+        )
     start_folder(out, recipe)
 
 
 def predict_fold(tiles: pd.DataFrame, runs: list[Path], blend: BlendConfig, device, out: Path) -> None:
-    """Write the predictions of one fold's tiles that are not there yet."""
+    """Write the predictions of one fold's tiles. Existing predictions are skipped."""
     todo = missing_tiles(out, tiles)
     if todo.empty:
         return
@@ -111,22 +115,22 @@ def predict_fold(tiles: pd.DataFrame, runs: list[Path], blend: BlendConfig, devi
 
 
 def score_tiles(table: pd.DataFrame, out: Path) -> tuple[pd.DataFrame, dict]:
-    """Per-tile sums for fit_calibration, and the cross-validated scores, from the files of one folder."""
+    """Score the predictions in a folder. Returns sums per tile, for fit_calibration, and the cross-validated scores."""
     scores, rows = PoseScores(sorted(table.city.unique())), []
-    for tile in progress(table.itertuples(), "score", total=len(table), unit="tile"):
-        agl_path = out / agl_name(tile.id)
-        pred, true = read_vflow(out / vflow_name(tile.id), agl_path), read_vflow(tile.vflow, tile.agl)
-        heights = height_sums(read_agl(agl_path), read_agl(tile.agl))
-        pose = (pred.scale_px_per_m, true.scale_px_per_m, pred.angle_rad, true.angle_rad)
-        scores.add(tile.city, heights, *pose)
-        rows.append({"city": tile.city, "fold": tile.fold, **calibration_sums(heights, *pose)})
+    tiles = progress(table.itertuples(), "score", total=len(table), unit="tile")
+    for row, heights, pose in compare_tiles((read_tile(out, row.id), row) for row in tiles):
+        scores.add(row.city, heights, *pose)
+        rows.append({"city": row.city, "fold": row.fold, **calibration_sums(heights, *pose)})
     return pd.DataFrame(rows), scores.compute()
 
 
 def calibration_sums(
     heights: HeightSums, scale_px_per_m: float, true_scale_px_per_m: float, angle_rad: float, true_angle_rad: float
 ) -> dict[str, float]:
-    """Sums of products of predicted (p) and true (t) heights and flow vectors of one tile, over its known pixels."""
+    """Sums that fit_calibration needs of one tile: products of predicted (p) and true (t) heights and flow vectors.
+
+    They are over the pixels of known truth.
+    """
     pp, pt = heights.tt + 2 * heights.et + heights.ee, heights.tt + heights.et
     cosine = float(np.dot(flow_direction(angle_rad), flow_direction(true_angle_rad)))
     return {
@@ -140,8 +144,8 @@ def calibration_sums(
 
 
 def format_calibration(report: pd.DataFrame, scores: dict) -> str:
-    """R2 per city before and after calibration, each fold by factors of the others."""
-    lines = ["calibration (each fold by factors fitted on the others; factors that do not help are left out):"]
+    """R2 of each city before and after calibration, as text. Each fold uses factors fitted on the other folds."""
+    lines = ["calibration (each fold with factors fitted on the other folds; factors that do not help are left out):"]
     for row in report.itertuples():
         city = scores["cities"][row.city]
         parts = []

@@ -1,4 +1,4 @@
-"""Several processes on one job, as torchrun starts them: which one this is, and waiting for the others."""
+"""Several processes that share one job, as torchrun starts them."""
 
 import os
 from collections.abc import Iterator
@@ -12,27 +12,27 @@ from torch import distributed
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process's number and how many there are; 0 and 1 outside torchrun."""
+    """Number of this process and number of processes: 0 and 1 without torchrun."""
 
     rank: int = 0
     world_size: int = 1
 
     @property
     def is_first(self) -> bool:
-        """Whether this process prints and writes what there is one of."""
+        """Whether this process prints messages and writes the files that exist once per job."""
         return self.rank == 0
 
     def wait(self) -> None:
-        """Return when all processes have come here."""
+        """Return when all processes have called this."""
         if self.world_size > 1:
             distributed.barrier()
 
 
 @contextmanager
 def join_ranks() -> Iterator[Ranks]:
-    """The ranks of this job. On a machine with GPUs, each process gets one as torch's current device.
+    """The ranks of this job. On a machine with GPUs, each process uses its own GPU as torch's current device.
 
-    A process that fails ends with its message, and torchrun ends the others.
+    A process that fails ends with its error message, and torchrun stops the others.
     """
     ranks = Ranks(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
     if torch.cuda.is_available():
@@ -40,7 +40,7 @@ def join_ranks() -> Iterator[Ranks]:
     if ranks.world_size == 1:
         yield ranks
         return
-    # Nothing but waiting goes over this group, and a slow share of the tiles may take long.
+    # The processes only wait for each other over this group, and one share of the tiles may take long.
     distributed.init_process_group("gloo", timeout=timedelta(days=7))
     try:
         yield ranks

@@ -1,8 +1,8 @@
-"""Lean removed: every pixel of an oblique image moved along its flow to the ground it stands on.
+"""Remove the building lean (relief displacement): move each pixel of an oblique image along its flow to the ground.
 
 `python -m geopose rectify RGB AGL VFLOW --out DIR` writes <stem>_RECT.tif (image), <stem>_RECT_AGL.tif (float32
-metres, NaN unknown) and <stem>_RECT_HIDDEN.tif (uint8: 1 where no pixel of the image lands, so the ground was hidden).
-Where several pixels land on one, the tallest wins, as what stands highest is what one would see from above.
+metres, NaN unknown) and <stem>_RECT_HIDDEN.tif (uint8, the occlusion mask: 1 where no pixel of the image lands). If
+several pixels land on the same place, the tallest is kept, because it is the one visible from above.
 """
 
 import math
@@ -21,29 +21,34 @@ from geopose.geometry import flow_direction
 from geopose.io.poses import VflowLabel, read_vflow
 from geopose.io.rasters import image_size, raster_like, read_agl, read_rgb
 
-BLOCK_PX = 1024  # side of the squares of a scene that are done one at a time
-FILL_PX = 100  # how far filled ground may lie from what was seen
+BLOCK_PX = 1024  # a scene is processed in squares of this side
+FILL_PX = 100  # largest distance of filled ground from visible ground
 
 
 @dataclass(frozen=True)
 class Rectified:
-    """Ground-frame rgb uint8 [H,W,3], agl_m float32 [H,W] (NaN unknown) and hidden bool [H,W]; black where hidden."""
+    """Ground-frame rgb uint8 [H,W,3], agl_m float32 [H,W] metres and hidden bool [H,W].
+
+    Hidden pixels are black and NaN. Unknown heights are NaN too.
+    """
 
     rgb: np.ndarray
     agl_m: np.ndarray
     hidden: np.ndarray
 
     def cut(self, part: tuple[slice, slice]) -> "Rectified":
-        """Some of its rows and columns."""
+        """A part of the rows and columns."""
         return Rectified(self.rgb[part], self.agl_m[part], self.hidden[part])
 
 
 def rectify(rgb: np.ndarray, agl_m: np.ndarray, scale_px_per_m: float, angle_rad: float) -> Rectified:
-    """Image uint8 [H,W,3] and heights float [H,W] (metres, NaN unknown) on the ground's grid, the image's own size.
+    """Move an image uint8 [H,W,3] and its heights float [H,W] (metres, NaN unknown) to the ground frame, same size.
 
-    A pixel p of height h lands on the pixel nearest to p + h * scale * d. The tallest wins; among equals the one that
-    lands nearest to the pixel's middle, then the first in reading order. Unknown heights count as ground that any
-    known height covers, and stay unknown.
+    A pixel p of height h lands on the pixel nearest to p + h * scale * d. If several land there, the tallest is kept,
+    of equally tall ones the one nearest to the pixel's centre, and of those the first in reading order. A pixel of
+    unknown height does not move, stays unknown, and is covered by any pixel of known height.
+
+    Raises ValueError if image and heights differ in size.
     """
     if rgb.shape[:2] != agl_m.shape:
         raise ValueError(f"image {rgb.shape[:2]} and heights {agl_m.shape} differ in size")
@@ -51,7 +56,7 @@ def rectify(rgb: np.ndarray, agl_m: np.ndarray, scale_px_per_m: float, angle_rad
     agl_m = agl_m.astype(np.float32, copy=False)
     source = _land(agl_m, dx, dy)
     hidden = source < 0
-    ground_rgb = rgb.reshape(-1, rgb.shape[2])[source]  # hidden ground, -1, is overwritten next
+    ground_rgb = rgb.reshape(-1, rgb.shape[2])[source]  # -1 where hidden: overwritten in the next line
     ground_rgb[hidden] = 0
     ground_agl_m = agl_m.reshape(-1)[source]
     ground_agl_m[hidden] = np.nan
@@ -60,7 +65,7 @@ def rectify(rgb: np.ndarray, agl_m: np.ndarray, scale_px_per_m: float, angle_rad
 
 @njit(cache=True)
 def _land(agl_m, dx_px_per_m, dy_px_per_m):
-    """Flat index of the pixel that lands on each ground pixel [H,W], -1 where none does."""
+    """For each ground pixel [H,W], the flat index of the image pixel that lands on it, or -1."""
     height, width = agl_m.shape
     source = np.full((height, width), -1, np.int32)
     tallest_m = np.full((height, width), -np.inf, np.float32)
@@ -83,9 +88,9 @@ def _land(agl_m, dx_px_per_m, dy_px_per_m):
 
 
 def fill_hidden(ground: Rectified) -> Rectified:
-    """Hidden ground painted with what lies around it, weighted by distance; hidden itself stays as it is.
+    """Fill hidden pixels from the visible pixels around them, weighted by distance. The mask hidden does not change.
 
-    Ground farther than FILL_PX from anything visible stays black and NaN.
+    Pixels further than FILL_PX from any visible pixel stay black and NaN.
     """
     seen = ~ground.hidden
     rgb = np.stack([fillnodata(band, seen, FILL_PX) for band in ground.rgb.transpose(2, 0, 1)], axis=2)
@@ -103,15 +108,15 @@ def rectify_files(
     pose: VflowLabel,
     fill: bool = False,
 ) -> float:
-    """Write a scene's three rasters on the grid of the image like; memory holds a block of it, whatever its size.
+    """Write a scene's three rasters on the grid of the image like, block by block, so that any size fits in memory.
 
-    read_image gives a window of the image, uint8 [h,w,3]; agl names the file of its heights. Returns the share of the
-    ground that was hidden.
+    read_image returns a window of the image as uint8 [h,w,3]. agl is the file of its heights. Returns the share of
+    hidden ground.
     """
     height, width = size = image_size(like)
     starts = [(row, column) for row in range(0, height, BLOCK_PX) for column in range(0, width, BLOCK_PX)]
     blocks = [Window(x, y, min(BLOCK_PX, width - x), min(BLOCK_PX, height - y)) for y, x in starts]
-    # How far pixels of the lowest and the tallest height move tells from how far away they reach a block.
+    # The lowest and the largest height decide how far pixels move, and so how far around a block we must read.
     heights = (read_agl(agl, block) for block in blocks)
     limits_m = [(np.nanmin(h, initial=0), np.nanmax(h, initial=0)) for h in heights]
     moved_px = np.multiply.outer(flow_direction(pose.angle_rad) * pose.scale_px_per_m, limits_m)
@@ -140,7 +145,7 @@ def rectify_files(
 
 
 def grow(window: Window, before_px: Sequence[int], after_px: Sequence[int], size: tuple[int, int]) -> Window:
-    """A window with so many more columns and rows (x, y) before and after it, cut to a raster of size (H, W)."""
+    """A window enlarged by (columns, rows) before and after it, and clipped to a raster of size (H, W)."""
     left, top = max(0, window.col_off - before_px[0]), max(0, window.row_off - before_px[1])
     right = min(size[1], window.col_off + window.width + after_px[0])
     bottom = min(size[0], window.row_off + window.height + after_px[1])
@@ -148,25 +153,29 @@ def grow(window: Window, before_px: Sequence[int], after_px: Sequence[int], size
 
 
 def place_in(window: Window, whole: Window) -> tuple[slice, slice]:
-    """Rows and columns of a larger window's array that a window is."""
+    """Where a window is in the array of a larger window: slices of rows and columns."""
     return Window(window.col_off - whole.col_off, window.row_off - whole.row_off, *window.flatten()[2:]).toslices()
 
 
 def main() -> int:
     parser = Parser(
-        "Remove the lean of an image.",
+        "Remove the building lean (relief displacement) from an image: move each pixel to the ground below it.",
         "python -m geopose rectify x_RGB.j2k x_AGL.tif x_VFLOW.json --out rectified",
     )
     parser.add_argument("rgb", type=Path, metavar="RGB", help="image, 3 bands of uint8")
-    parser.add_argument("agl", type=Path, metavar="AGL", help="heights in the image's frame, centimetres or metres")
+    parser.add_argument(
+        "agl", type=Path, metavar="AGL", help="heights of its pixels, uint16 centimetres or float metres"
+    )
     parser.add_argument("vflow", type=Path, metavar="VFLOW", help="JSON with scale and angle")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the three files go")
-    parser.add_argument("--fill", action="store_true", help="paint hidden ground with what lies around it")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the three output files")
+    parser.add_argument("--fill", action="store_true", help="fill hidden ground from the pixels around it")
     args = parser.parse_args()
 
-    size, agl_size = image_size(args.rgb), image_size(args.agl)
-    if size != agl_size:
-        raise UserError(f"{args.agl}: {agl_size[0]}x{agl_size[1]}, but {args.rgb} is {size[0]}x{size[1]}")
+    (height, width), (agl_height, agl_width) = image_size(args.rgb), image_size(args.agl)
+    if (height, width) != (agl_height, agl_width):
+        raise UserError(
+            f"{args.agl}: {agl_height}x{agl_width}, but {args.rgb} is {height}x{width}; give heights of this image"
+        )
     pose, stem = read_vflow(args.vflow, args.agl), args.rgb.stem.removesuffix("_RGB")
     read_image = partial(read_rgb, args.rgb)
     hidden = rectify_files(read_image, args.agl, args.out, stem, args.rgb, pose, args.fill)

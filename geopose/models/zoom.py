@@ -2,13 +2,6 @@
 
 from torch.nn import functional as F
 
-from geopose.config import ModelConfig
-
-
-def input_zoom(cfg: ModelConfig, gsd_m: float) -> float:
-    """How much an image of this gsd is enlarged before the network sees it."""
-    return cfg.input_zoom * (gsd_m / cfg.reference_gsd_m if cfg.reference_gsd_m else 1.0)
-
 
 def forward_zoomed(model, image, gsd_m, city: list[str], zoom: float) -> dict:
     """Outputs of a PoseModel for the image enlarged by zoom, resized back to the image's own frame.

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from geopose.report.charts import draw_curves, draw_errors
-from geopose.report.tiles import read_tiles, describe_tile, surface_of
+from geopose.report.tiles import describe_tile, read_tiles, surface_of
 from geopose.scoring.evaluate import evaluate
 
 ASSETS = Path(__file__).parent / "assets"

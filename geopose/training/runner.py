@@ -20,7 +20,7 @@ from geopose.data.store import advise_preparing
 from geopose.devices import autocast, pick_device, pick_precision
 from geopose.models.checkpoints import load_weights, save_state
 from geopose.models.model import create_model
-from geopose.models.zoom import forward_zoomed, input_zoom
+from geopose.models.zoom import forward_zoomed
 from geopose.runs.folder import checkpoint_paths, run_config
 from geopose.training.callbacks import (
     VALID_METRIC,
@@ -212,8 +212,7 @@ class PoseRunner(dl.Runner):
             if self.is_train_loader:  # crops already have the resolution that the network works at
                 self.outputs = self.model(batch["image"], batch["gsd_m"], batch["city"], batch["native_gsd_m"])
             else:
-                zoom = input_zoom(self.config.model, float(batch["gsd_m"][0]))
-                model = self.evaluated_model()
+                model, zoom = self.evaluated_model(), self.config.model.input_zoom
                 self.outputs = forward_zoomed(model, batch["image"], batch["gsd_m"], batch["city"], zoom)
 
     def on_epoch_end(self, runner):

@@ -1,4 +1,4 @@
-"""Calibration: factors are least squares, kept where unseen folds gain, and applied to height and scale alike."""
+"""Calibration: factors are least squares, kept where unseen folds gain, and applied to both height and scale."""
 
 import numpy as np
 import pandas as pd
@@ -37,7 +37,7 @@ def test_sums_are_those_of_the_pixels():
     np.testing.assert_allclose(list(sums.values()), expected, rtol=1e-9)
 
 
-def test_a_biased_city_is_mended_and_a_true_one_left_alone():
+def test_a_biased_city_is_corrected_and_an_exact_one_is_not_changed():
     rng = np.random.default_rng(1)
     tiles = pd.DataFrame(tiles_of(rng, "LOW", range(5), 0.8) + tiles_of(rng, "TRUE", range(5), 1.0))
     calibration, report = fit_calibration(tiles)
@@ -52,7 +52,7 @@ def test_a_biased_city_is_mended_and_a_true_one_left_alone():
     assert calibration.factors("UNSEEN") == Factors()
 
 
-def test_a_wrong_scale_is_mended_apart_from_the_heights():
+def test_a_wrong_scale_is_corrected_independently_of_the_heights():
     tiles = pd.DataFrame(tiles_of(np.random.default_rng(2), "LEAN", range(4), 1.0, scale_bias=0.7))
     calibration, _ = fit_calibration(tiles)
     assert calibration.factors("LEAN").agl == pytest.approx(1.0, abs=0.01)
@@ -60,7 +60,7 @@ def test_a_wrong_scale_is_mended_apart_from_the_heights():
 
 
 def test_a_factor_that_does_not_carry_to_other_folds_is_left_out():
-    """Half the folds are predicted low, half high: any factor fitted on the others makes a fold worse."""
+    """Half of the folds are predicted too low and half too high: a factor fitted on the others makes a fold worse."""
     rng = np.random.default_rng(3)
     tiles = tiles_of(rng, "MIXED", [0], 0.8) + tiles_of(rng, "MIXED", [1], 1.25)
     calibration, report = fit_calibration(pd.DataFrame(tiles))
@@ -77,7 +77,7 @@ def test_files_round_trip_and_faults_are_named(tmp_path):
     assert read_calibration(None) == Calibration()
     for text in ("{", '{"ARG": 1}', '{"ARG": {"agl": "x", "scale": 1}}'):
         path.write_text(text)
-        with pytest.raises(UserError, match=r"calibration.json: no calibration"):
+        with pytest.raises(UserError, match=r"calibration.json: not a calibration"):
             read_calibration(path)
     with pytest.raises(UserError, match="make oof"):
         read_calibration(tmp_path / "none.json")

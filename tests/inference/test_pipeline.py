@@ -32,7 +32,7 @@ def test_the_job_ends_in_a_valid_scored_tarball(job):
     assert score["bad_pixels"] == 0
 
 
-def test_a_run_folder_holds_all_it_should(job):
+def test_a_run_folder_is_complete(job):
     run_dir = job / "runs" / "fold0"
     manifest = read_manifest(run_dir)
     assert (manifest["epochs"], manifest["optimizer_steps"], manifest["crops_seen"]) == (1, 2, 4)
@@ -54,7 +54,7 @@ def test_a_run_folder_holds_all_it_should(job):
 
 
 def test_the_tarball_holds_what_the_model_predicts(job):
-    """What evaluate reads back equals the model's own heights to half a centimetre, its pose to rounding."""
+    """The heights in the tarball are the model's to half a centimetre, and the pose is the same up to rounding."""
     table = read_test_table(job / "data")
     ensemble = Ensemble([job / "runs" / "fold0"], BlendConfig(tta="d4"), torch.device("cpu"), Calibration())
     predictions = list(ensemble.predict_tiles(table))
@@ -115,7 +115,7 @@ def test_many_runs_blend(job, other_fold):
     assert_user_error(run(*command, "--zooms", 1, 1), "name each size once")
 
 
-def test_sizes_weigh_as_told(job):
+def test_sizes_are_combined_with_their_weights(job):
     row = read_test_table(job / "data").iloc[0]
     image = torch.from_numpy(np.ascontiguousarray(read_rgb(row.rgb).transpose(2, 0, 1)))
     batch = {"image": image[None], "gsd_m": torch.tensor([row.gsd_m]).float(), "city": [row.city], "id": [row.id]}
@@ -130,7 +130,7 @@ def test_sizes_weigh_as_told(job):
     sharpened = half["agl_m"] + detail_beyond(whole["agl_m"], resolution)
     joined = 0.75 * whole["agl_m"].clamp(min=0) + 0.25 * sharpened.clamp(min=0)
     torch.testing.assert_close(both["agl_m"], joined)
-    torch.testing.assert_close(both["scale_px_per_m"], whole["scale_px_per_m"])  # by the views nearest to size 1 alone
+    torch.testing.assert_close(both["scale_px_per_m"], whole["scale_px_per_m"])  # only from the views nearest to size 1
     torch.testing.assert_close(both["direction"], whole["direction"])
 
 
@@ -146,7 +146,7 @@ def test_out_of_fold_predictions_cover_the_training_half(job, other_fold):
     scores = json.loads((out / "scores.json").read_text())
     assert json.loads((job / "cv.json").read_text())["final_r2"] == pytest.approx(scores["final_r2"], abs=1e-9)
 
-    # A fold's tiles are predicted by the run that left them out.
+    # A fold's tiles are predicted by the run that was not trained on them.
     folds = read_folds(job / "folds.csv", table)
     tile = table[(folds.reindex(table.id) == 1).to_numpy()].iloc[:1]
     ensemble = Ensemble([other_fold], BlendConfig(tta="none"), torch.device("cpu"), Calibration())
@@ -193,7 +193,7 @@ def test_variants_and_seeds_are_trained_and_tabulated(job):
 
 
 def test_two_processes_train_one_model(job):
-    """Distributed training over gloo: one set of files, and the score of one process on the same tiles."""
+    """Distributed training over gloo writes one set of files."""
     run_dir = job / "runs" / "two"
     ok(train(job / "data", job / "folds.csv", run_dir, "train.gpus=2", "train.device=cpu"))
     manifest = read_manifest(run_dir)
@@ -203,8 +203,8 @@ def test_two_processes_train_one_model(job):
     assert len(checkpoint_paths(run_dir)) == 1
 
 
-def test_a_folder_made_elsewhere_trains_predicts_and_scores_the_same_way(tmp_path):
-    """Another writer's files: .tif images, bare ids in the tables, cities the challenge does not have."""
+def test_a_folder_of_other_cities_trains_predicts_and_scores_in_the_same_way(tmp_path):
+    """Files of another writer: .tif images, and cities that the challenge does not have."""
     data = tmp_path / "data"
     write_competition(data, size=(96, 128), cities=("SEA", "BOS"))
     make_folds(data, tmp_path / "folds.csv")

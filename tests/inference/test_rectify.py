@@ -1,4 +1,4 @@
-"""Lean removal: exact against a plain double loop, and towers land on their footprints."""
+"""Lean removal: the same as a plain double loop, and towers land on their footprints."""
 
 import math
 from functools import partial
@@ -93,14 +93,14 @@ def test_blocks_give_what_the_whole_gives(tmp_path, monkeypatch, angle):
         np.testing.assert_array_equal(read_agl(tmp_path / "out" / "x_RECT_AGL.tif"), expected.agl_m)
 
 
-def test_filling_paints_holes_from_around_and_leaves_the_rest():
+def test_filling_changes_hidden_pixels_only():
     rgb, agl_m = np.full((40, 40, 3), 90, np.uint8), np.full((40, 40), 2.0, np.float32)
     hidden = np.zeros((40, 40), bool)
     hidden[10:20, 15:25] = True
     rgb[hidden], agl_m[hidden], agl_m[30, 30] = 0, np.nan, np.nan
     filled = fill_hidden(Rectified(rgb, agl_m, hidden))
     assert (filled.rgb[hidden] == 90).all() and (filled.agl_m[hidden] == 2).all()
-    assert np.isnan(filled.agl_m[30, 30]), "unknown is no hole: it was seen"
+    assert np.isnan(filled.agl_m[30, 30]), "a pixel of unknown height is visible, so it is not filled"
     np.testing.assert_array_equal(filled.rgb[~hidden], rgb[~hidden])
     np.testing.assert_array_equal(filled.hidden, hidden)
 

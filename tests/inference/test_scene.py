@@ -1,4 +1,4 @@
-"""Images of one's own: any bands, depth and size, their grid kept, tiles without seams, one pose."""
+"""Your own images: any bands, depth and size, the same grid, tiles without seams, one pose."""
 
 import json
 
@@ -13,15 +13,8 @@ from geopose.cli import UserError
 from geopose.config import BlendConfig
 from geopose.inference.calibration import Calibration
 from geopose.inference.ensemble import Ensemble
-from geopose.inference.scene import (
-    SceneOptions,
-    SceneReader,
-    combine_poses,
-    predict_scene,
-    pyramid,
-    read_gsd,
-    tile_starts,
-)
+from geopose.inference.scene import SceneOptions, combine_poses, drop_rows, predict_scene, pyramid, tile_starts
+from geopose.inference.scene_reader import SceneReader, read_gsd
 from geopose.io.rasters import read_agl, read_rgb
 
 GRID = {"crs": "EPSG:32617", "transform": rasterio.transform.from_origin(440000, 3350000, 0.4, 0.4)}
@@ -48,7 +41,10 @@ def test_a_scene_keeps_its_grid_and_gets_heights_spread_and_pose(ensemble, tmp_p
     with rasterio.open(tmp_path / "out" / "town_AGL.tif") as raster:
         assert (raster.crs.to_epsg(), raster.transform) == (32617, GRID["transform"])
         assert raster.dtypes == ("float32", "float32") and np.isnan(raster.nodata)
-        assert raster.units == ("metre", "metre") and "height" in raster.descriptions[0]
+        assert raster.units == ("metre", "metre")
+        assert raster.descriptions == ("height above ground", "spread over views and checkpoints")
+        assert raster.profile["tiled"] and raster.block_shapes == [(256, 256)] * 2
+        assert raster.compression.name == "deflate" and raster.tags(ns="IMAGE_STRUCTURE")["PREDICTOR"] == "3"
         heights, spread = raster.read()
     assert heights.shape == (150, 210) and np.isfinite(heights).all() and (heights >= 0).all()
     assert (spread >= 0).all() and spread.max() > 0
@@ -98,6 +94,14 @@ def test_tiles_cover_everything_and_overlap_by_half():
     assert weights.min() > 0 and np.array_equal(weights, weights[::-1, ::-1]) and weights.argmax() // 8 in (2, 3)
 
 
+@pytest.mark.parametrize("count", [1, 3, 4, 7])
+def test_finished_rows_make_room_for_the_next(count):
+    sums = np.random.default_rng(0).uniform(size=(3, 7, 5))
+    expected = np.concatenate([sums[:, count:], np.zeros((3, count, 5))], axis=1)
+    drop_rows(sums, count)
+    np.testing.assert_array_equal(sums, expected)
+
+
 def test_gsd_comes_from_the_georeference(tmp_path):
     def gsd(**grid):
         path = write_scene(tmp_path / "x.tif", size=(20, 20), **grid)
@@ -113,15 +117,15 @@ def test_gsd_comes_from_the_georeference(tmp_path):
         gsd(crs=None, transform=rasterio.Affine.identity())
 
 
-def test_one_pose_withstands_wrong_tiles():
+def test_a_few_wrong_tiles_do_not_change_the_pose():
     good = [(1.0 + 0.01 * k, 0.05 * k - 0.1, 100.0) for k in range(5)]
     scale, angle = combine_poses(np.array([*good, (9.0, 3.0, 100.0), (0.1, 2.0, 0.0)]))
     assert scale == pytest.approx(1.03, abs=0.03)
-    # The wrong ones, 2 and 3 rad, take no part; the good ones, -0.1 to 0.1 rad, lie on both sides of 0.
+    # The wrong angles, 2 and 3 rad, are ignored. The good ones, -0.1 to 0.1 rad, are on both sides of 0.
     assert np.sin(angle) == pytest.approx(0, abs=1e-9) and np.cos(angle) > 0
 
 
-def test_the_directions_of_tiles_weigh_by_their_heights():
+def test_directions_of_tiles_are_weighted_by_their_heights():
     _, angle = combine_poses(np.array([(1.0, 0.0, 1.0), (1.0, 0.3, 3.0), (1.0, 0.3, 0.0)]))
     mean = np.array([1, 0]) + 3 * np.array([np.cos(0.3), np.sin(0.3)])
     assert angle == pytest.approx(np.arctan2(mean[1], mean[0]))
