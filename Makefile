@@ -1,4 +1,4 @@
-# Every target works as the first command after a clone. `make help` lists them.
+# Every target works directly after a clone. `make help` lists them.
 
 DATA   ?= data/synthetic
 CONFIG ?= configs/lite0_synthetic.yaml
@@ -21,8 +21,8 @@ SPLITS := $(DATA)/folds-$(SPLIT)$(FOLDS).csv
 READY  := $(VENV)/.installed
 RUN_DIR := runs/$(basename $(notdir $(CONFIG)))
 
-# glibc hands large tensors back to the system after each use, and half a CPU training's time goes into getting them
-# again. These make it keep them.
+# By default glibc returns large tensors to the system after each use. Allocating them again takes half of the time of a
+# training on a CPU. These settings make it keep the memory.
 export MALLOC_MMAP_MAX_ = 0
 export MALLOC_TRIM_THRESHOLD_ = 8589934592
 export MALLOC_TOP_PAD_ = 268435456
@@ -33,10 +33,10 @@ export MALLOC_TOP_PAD_ = 268435456
 help: ## list targets and variables
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 	@echo
-	@echo "  variables, with what they are now:"
+	@echo "  variables and their current values:"
 	@echo "    DATA=$(DATA)  CONFIG=$(CONFIG)  FOLD=$(FOLD)  FOLDS=$(FOLDS)  SPLIT=$(SPLIT)"
 	@echo "    RUNS=\"$(RUNS)\" (empty: all finished runs on DATA)  TTA=$(TTA)  GPUS=$(GPUS)  OUT=$(OUT)  RUN=$(RUN)  IMAGE=$(IMAGE)  ARGS=\"$(ARGS)\""
-	@echo "  for example: make train FOLD=1 ARGS=\"train.epochs=2\""
+	@echo "  example: make train FOLD=1 ARGS=\"train.epochs=2\""
 
 setup: $(READY) ## install the pinned packages into .venv, once
 
@@ -46,16 +46,16 @@ $(READY): requirements.txt
 	$(PY) -m pip check
 	touch $@
 
-# A folder without tables is filled with synthetic cities; a folder that has them is somebody's data and left alone.
+# A folder that already has tables holds data and is not changed.
 data: $(READY) ## render the synthetic competition folder, unless DATA holds one already
-	@if [ -e $(DATA)/metadata.csv ]; then echo "$(DATA) holds data already"; \
+	@if [ -e $(DATA)/metadata.csv ]; then echo "$(DATA) already holds data"; \
 	else $(PY) -m geopose synthesize --out $(DATA); fi
 
 folds: data ## split the training tiles into FOLDS folds by SPLIT (stratified, group, cluster)
-	@if [ -e $(SPLITS) ]; then echo "$(SPLITS) stands already"; \
+	@if [ -e $(SPLITS) ]; then echo "$(SPLITS) already exists"; \
 	else $(PY) make_folds.py --data $(DATA) --out $(SPLITS) --split $(SPLIT) --num-folds $(FOLDS); fi
 
-prepare: $(READY) ## copy DATA's tiles into DATA/prepared, which training reads crops from in milliseconds
+prepare: $(READY) ## copy DATA's tiles into DATA/prepared, from which crops are read in milliseconds
 	$(PY) -m geopose prepare --data $(DATA)
 
 train: folds ## train CONFIG on FOLD; ARGS passes key=value settings
@@ -64,35 +64,35 @@ train: folds ## train CONFIG on FOLD; ARGS passes key=value settings
 predict: $(READY) ## blend RUNS over TTA views into OUT, on GPUS processes
 	$(SHARED) predict.py --data $(DATA) --runs $(RUNS) --tta $(TTA) --out $(OUT)
 
-# Without RUNS, what is missing is made first: data, folds, the run of CONFIG on FOLD.
+# Without RUNS, missing inputs are made first: data, folds, and the run of CONFIG on FOLD.
 submission: $(if $(RUNS),$(READY),train) ## the whole job: data, folds, training, blending, validation, score
 	@$(MAKE) --no-print-directory predict score
 
-verify: $(READY) ## check RUN against its manifest and predict it anew; ARGS="--tarball FILE" or "--retrain" do more
+verify: $(READY) ## check that RUN can be reproduced; ARGS="--tarball FILE" or "--retrain" check more
 	$(PY) -m geopose verify --run $(RUN) $(ARGS)
 
-score: $(READY) ## validate OUT, and score it where DATA has the truth of its test half
+score: $(READY) ## validate OUT, and score it if DATA has the truth of its test half
 	$(PY) -m geopose validate $(OUT) --data $(DATA)
 	@if [ -d $(DATA)/truth ]; then $(PY) -m geopose evaluate --truth $(DATA)/truth --pred $(OUT); \
 	else echo "$(DATA) has no truth/ folder: $(OUT) cannot be scored here"; fi
 
-# One run per fold is needed: make train FOLD=0, FOLD=1, ...
-oof: $(READY) ## out-of-fold predictions of all folds of CONFIG (or of RUNS), their score, height calibration
+# It needs one run per fold: make train FOLD=0, FOLD=1, ...
+oof: $(READY) ## out-of-fold predictions of all folds of CONFIG (or of RUNS), their score, and a height calibration
 	$(PY) -m geopose oof --data $(DATA) --runs $(or $(RUNS),$(wildcard $(RUN_DIR)/fold*)) --out $(RUN_DIR)/oof
 
-ablation: folds ## train the variants of configs/ablation/lite0.yaml on one budget, table in docs/ablation.md
+ablation: folds ## train the variants of configs/ablation/lite0.yaml on one budget; table in docs/ablation.md
 	$(PY) -m geopose compare configs/ablation/lite0.yaml --data $(DATA) --folds $(SPLITS) --fold $(FOLD)
 
-compare: folds ## train the default and the baseline's recipe for the same minutes, table in docs/compare.md (two hours)
+compare: folds ## train the default and the baseline's recipe for equal minutes; table in docs/compare.md (two hours)
 	$(PY) -m geopose compare configs/compare/lite0.yaml --data $(DATA) --folds $(SPLITS) --fold $(FOLD)
 
-splits: data ## train the default with places seen, unseen, and whole cities left out, table in docs/splits.md (an hour and a half)
+splits: data ## train the default on three kinds of folds; table in docs/splits.md (an hour and a half)
 	@for split in stratified cluster group; do $(MAKE) --no-print-directory folds SPLIT=$$split FOLDS=4 || exit 1; done
 	$(PY) -m geopose compare configs/splits/lite0.yaml --data $(DATA) --folds $(DATA)/folds-stratified4.csv
 
-# The released run: tiles of another seed than the default's; a good hour's training, and half of one on larger tiles,
-# which starts from the mean of the first; weights in float16.
-release: $(READY) ## make runs/synthetic_lite0/fold0 anew: configs lite0_large, then lite0_wide (two hours)
+# The released run uses tiles of another seed than the default. The first training takes more than an hour. The second
+# one takes half an hour on larger tiles and starts from the mean of the first. The weights are stored in float16.
+release: $(READY) ## train runs/synthetic_lite0/fold0 again: configs lite0_large, then lite0_wide (two hours)
 	$(PY) -m geopose synthesize --out data/synthetic-large --train 2400 --test 40 --seed 1
 	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_large.yaml DATA=data/synthetic-large FOLDS=40 FOLD=0
 	[ -d runs/lite0_large/mean ] || $(PY) -m geopose release --run runs/lite0_large/fold0 --out runs/lite0_large/mean
@@ -101,28 +101,29 @@ release: $(READY) ## make runs/synthetic_lite0/fold0 anew: configs lite0_large, 
 	$(PY) -m geopose release --run runs/lite0_wide/fold0 --out runs/synthetic_lite0/new
 	rm -rf runs/synthetic_lite0/fold0 && mv runs/synthetic_lite0/new runs/synthetic_lite0/fold0
 
-demo: $(READY) ## predict IMAGE with the newest run and draw demo.png; ARGS="--gsd 0.5" where no georeference tells
+demo: $(READY) ## predict IMAGE with the newest run and draw demo.png; ARGS="--gsd 0.5" without a georeference
 	$(PY) -m geopose demo $(IMAGE) $(ARGS)
 
-report: $(READY) ## one HTML page about OUT: scores, curves, errors, tiles to look at; needs the test half's truth
+report: $(READY) ## one HTML page about OUT: scores, curves, errors, tiles; needs the truth of the test half
 	$(PY) -m geopose report --data $(DATA) --pred $(OUT) --runs $(RUNS) --out report.html
 
 tensorboard: $(READY) ## training curves of all runs in the browser
 	$(PY) -m tensorboard.main --logdir runs
 
-docs: $(READY) ## draw the geometry's figures into docs/ with the renderer
+docs: $(READY) ## draw the figures of geometry, network and synthetic cities into docs/
 	$(PY) -m geopose figures --out docs
 
-bench: $(READY) ## measure speeds, our way beside the common way, into runs/bench; wants an idle machine
+bench: $(READY) ## measure speed against the common way, into runs/bench; needs an idle machine
 	$(PY) -m geopose bench $(ARGS)
 
-test: $(READY) ## run the tests, a file per core at a time
+test: $(READY) ## run the tests, one file per core
 	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --dist loadfile
 
-lint: $(READY) ## check style
+lint: $(READY) ## check style and the direction of imports
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(VENV)/bin/lint-imports --no-logo
 
-clean: ## remove caches and submissions; data/, runs/ and .venv stay
-	rm -rf .pytest_cache .ruff_cache *.tar.gz *.tar.gz.json .*.parts report.html demo.png
+clean: ## remove caches and submissions; keep data/, runs/ and .venv
+	rm -rf .pytest_cache .ruff_cache .import_linter_cache *.tar.gz *.tar.gz.json .*.parts report.html demo.png
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

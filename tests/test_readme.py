@@ -18,7 +18,7 @@ def commands(page) -> list[str]:
     blocks = re.findall(r"^```[a-z]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     inline = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
     lines = [line.strip() for block in blocks for line in block.splitlines()] + inline
-    return [line for line in lines if re.match(r"(make|python|torchrun|srun) ", line)]
+    return [line for line in lines if re.match(r"(make|(\.venv/bin/)?python|torchrun|srun) ", line)]
 
 
 def python_commands() -> dict[str, set[str]]:
@@ -26,7 +26,7 @@ def python_commands() -> dict[str, set[str]]:
     used: dict[str, set[str]] = {}
     for page in PAGES:
         for line in commands(page):
-            found = re.search(r"(?:python|torchrun|srun)\b.*?((?:-m geopose[\w.]*)|\w+\.py)(.*)", line)
+            found = re.search(r"(?:python|torchrun|srun)\b.*?((?:-m geopose(?: [a-z]+)?)|\w+\.py)(.*)", line)
             if found:
                 flags = re.findall(r"(?<!\S)(--[a-z][a-z-]*)", found.group(2))
                 used.setdefault(found.group(1), set()).update(flags)
@@ -56,12 +56,20 @@ def test_the_readmes_two_commands_are_there_and_ci_runs_the_second():
     assert "make test" in (REPO / ".ci" / "run").read_text()
 
 
+def anchors(page) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_files_and_links_exist():
     for page in PAGES:
         text = page.read_text()
-        for target in re.findall(r"\]\(([^)#]+)\)", text):
+        for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)]*))?\)", text):
             if not target.startswith("http"):
-                assert (page.parent / target).exists(), f"{page.name}: {target}"
+                linked = page.parent / target if target else page
+                assert linked.exists(), f"{page.name}: {target}"
+                assert not anchor or anchor in anchors(linked), f"{page.name}: {target}#{anchor}"
         for path in re.findall(r"\b(?:geopose|configs|docs|tests)/[\w/]+\.(?:py|yaml|md)\b", text):
             assert (REPO / path).exists(), f"{page.name}: {path}"
 
@@ -69,5 +77,9 @@ def test_files_and_links_exist():
 def test_every_target_of_the_makefile_is_in_its_help():
     documented = set(re.findall(r"^([a-z]+):.*## ", MAKEFILE, re.MULTILINE))
     assert documented == TARGETS
-    shown = re.search(r"variables, with what they are now.*", MAKEFILE, re.DOTALL).group()
+    shown = re.search(r"variables and their current values.*", MAKEFILE, re.DOTALL).group()
     assert all(f"{name}=" in shown for name in VARIABLES - {"PYTHON", "RUN"})
+
+
+def test_the_first_page_is_short():
+    assert len((REPO / "README.md").read_text().splitlines()) <= 170
