@@ -1,14 +1,20 @@
 """The optimizer step: gradients, clipping, learning rate, moving average and the count of steps."""
 
 import torch
-from catalyst.core.callback import Callback, CallbackOrder
+from catalyst.core.callback import (
+    Callback,
+    CallbackOrder,
+    IBackwardCallback,
+    IOptimizerCallback,
+    ISchedulerCallback,
+)
 from timm.utils import ModelEmaV3
 
 from geopose.cli import UserError
 from geopose.config import Config
 
 
-class StepCallback(Callback):
+class StepCallback(IBackwardCallback, IOptimizerCallback, ISchedulerCallback):
     """One optimizer step every `train.accumulation_steps` batches, and one after the last batch of an epoch.
 
     The step after the last batch keeps gradients from crossing into the next epoch. Gradients are divided by the
@@ -23,7 +29,7 @@ class StepCallback(Callback):
     LEAST_SCALE = 2.0**-10
 
     def __init__(self, config: Config, valid_metric: str):
-        super().__init__(order=CallbackOrder.Backward)
+        Callback.__init__(self, order=CallbackOrder.Backward)  # the interfaces' own orders differ
         self.accumulation_steps = config.train.accumulation_steps
         self.clip_norm = config.optim.grad_clip_norm
         self.ema_decay = config.train.ema_decay

@@ -1,6 +1,7 @@
 """Training as a user configures it, on tiny files: what is kept, when it ends, what stops it."""
 
 import shutil
+import warnings
 
 import pandas as pd
 import pytest
@@ -27,6 +28,12 @@ def test_the_best_checkpoints_are_kept_and_named_best_first(tiny_data, tmp_path)
     assert kept == [f"model.{epoch:04d}.safetensors" for epoch in best_epochs]
     assert sorted(p.name for p in (tmp_path / "run" / "checkpoints").glob("*.safetensors")) == sorted(kept)
     load_weights(create_model(config.model, load_weights=False), checkpoint_paths(tmp_path / "run")[0])
+
+
+def test_catalyst_finds_all_parts_of_a_step(tiny_data, tmp_path):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="No ``I")
+        train(config_of(tiny_data, tmp_path / "run", "train.epochs=1", "train.steps_per_epoch=1"))
 
 
 def test_training_goes_on_from_another_run(tiny_data, tmp_path):
