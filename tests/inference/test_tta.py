@@ -71,7 +71,7 @@ def test_one_view_gives_what_the_model_gives():
 @pytest.mark.parametrize("zoom", [0.5, 0.8, 1.25, 2.0])
 @pytest.mark.parametrize("view", ["e", "h", "r90", "hvt"])
 def test_zoomed_views_come_back_in_the_images_own_frame(view, zoom):
-    """Heights, scale and direction are those of the image, whatever size the network saw it at."""
+    """Heights, scale and direction are those of the image at every size that the network sees."""
     batch, height, scale, direction = make_scene(smooth=True)
     model = ReadsTheAnswer()
     prediction = predict_view(model, batch, view, zoom)

@@ -1,4 +1,4 @@
-"""Work broken off at any moment goes on to the very result it would have had."""
+"""Work that is interrupted at any moment resumes and reaches exactly the result of an uninterrupted run."""
 
 import random
 import shutil
@@ -30,7 +30,7 @@ LONG = ["train.epochs=4", "train.ema_decay=0.9", "train.early_stop_patience=9", 
 
 @pytest.fixture(scope="module")
 def whole(tiny_data, tmp_path_factory):
-    """A run never broken off."""
+    """A run that was never interrupted."""
     run_dir = tmp_path_factory.mktemp("whole") / "run"
     train(config_of(tiny_data, run_dir, *LONG))
     return run_dir
@@ -69,15 +69,15 @@ def break_at(monkeypatch, owner, name: str, call: int) -> None:
 @pytest.mark.parametrize(
     ("owner", "name", "call"),
     [
-        (LossCallback, "on_batch_end", 2),  # in the first epoch: nothing to go on from
-        (LossCallback, "on_batch_end", 9),  # amid the second epoch
+        (LossCallback, "on_batch_end", 2),  # in the first epoch: nothing to resume from
+        (LossCallback, "on_batch_end", 9),  # in the middle of the second epoch
         (checkpoints, "save", 3),  # before a checkpoint is written
         (torch, "save", 2),  # before a state is written
         (callbacks, "write_manifest", 1),  # when all is trained
     ],
     ids=lambda value: str(value) if isinstance(value, (str, int)) else "",
 )
-def test_training_goes_on_to_the_same_weights(tiny_data, tmp_path, whole, monkeypatch, owner, name, call):
+def test_training_resumes_to_the_same_weights(tiny_data, tmp_path, whole, monkeypatch, owner, name, call):
     config = config_of(tiny_data, tmp_path / "run", *LONG)
     with monkeypatch.context() as patch:
         break_at(patch, owner, name, call)
@@ -107,7 +107,7 @@ def test_a_state_half_written_never_counts(tiny_data, tmp_path, whole, monkeypat
     assert_same_run(tmp_path / "run", whole)
 
 
-def test_a_run_names_the_origin_it_began_from_though_another_stands_there_now(tiny_data, tmp_path, whole, monkeypatch):
+def test_a_run_names_the_origin_it_began_from_when_the_origin_was_replaced(tiny_data, tmp_path, whole, monkeypatch):
     origin, run_dir = tmp_path / "origin", tmp_path / "run"
     shutil.copytree(whole, origin)
     config = config_of(tiny_data, run_dir, *LONG, f"train.start_from={origin}")
@@ -129,8 +129,8 @@ def test_an_unfinished_run_with_other_settings_is_refused(tiny_data, tmp_path, m
         train(config_of(tiny_data, tmp_path / "run", *LONG, "seed=1"))
 
 
-def test_a_killed_process_goes_on(tiny_data, tmp_path, whole):
-    """Ctrl-C at the end of the first epoch, SIGKILL amid or at the end of two later ones, then the command again."""
+def test_a_killed_process_resumes(tiny_data, tmp_path, whole):
+    """Ctrl-C at the end of the first epoch, SIGKILL during two later ones, then the command again."""
     run_dir = tmp_path / "run"
     config = config_of(tiny_data, run_dir, *LONG)
     save_config(config, tmp_path / "settings.yaml")
@@ -158,13 +158,13 @@ def test_a_killed_process_goes_on(tiny_data, tmp_path, whole):
     assert "run the same command to resume" in told and "Traceback" not in told
     for _ in range(2):
         strike(signal.SIGKILL, draw.uniform(0, 0.3))
-    for folder in (run_dir, run_dir / "checkpoints"):  # what a kill amid a write leaves, whether these two did or not
+    for folder in (run_dir, run_dir / "checkpoints"):  # what a kill during a write leaves
         half_written(folder)
     assert run(*command[1:]).returncode == 0
     assert_same_run(run_dir, whole)
 
 
-def test_prediction_goes_on_where_it_stopped(tiny_data, tmp_path, whole):
+def test_prediction_resumes_where_it_stopped(tiny_data, tmp_path, whole):
     """Tiles already predicted are kept; the tarball's bytes are those of a prediction in one go."""
     command = ["predict.py", "--data", tiny_data, "--runs", whole, "--tta", "none", "--device", "cpu"]
     assert run(*command, "--out", tmp_path / "whole.tar.gz").returncode == 0
@@ -189,7 +189,7 @@ def test_prediction_goes_on_where_it_stopped(tiny_data, tmp_path, whole):
 
 
 def test_predictions_of_other_images_are_not_taken_for_these(tiny_data, tmp_path, whole):
-    """The same ids, another image: neither a finished tarball nor parts of one stand for it."""
+    """The same ids, another image: neither a finished tarball nor parts of one count for it."""
     data = tmp_path / "data"
     shutil.copytree(tiny_data, data)
     out = tmp_path / "out.tar.gz"
@@ -225,7 +225,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tiny_data, tmp_path, whole):
 
 
 @pytest.mark.parametrize("limit_kb", [2_000, 20_000], ids=["checkpoint", "state"])
-def test_training_on_a_full_disk_is_one_line_and_goes_on(tiny_data, tmp_path, whole, limit_kb):
+def test_training_on_a_full_disk_is_one_line_and_resumes(tiny_data, tmp_path, whole, limit_kb):
     """No file may grow beyond the limit: the first checkpoint does, or else the state of the first epoch."""
     run_dir = tmp_path / "run"
     save_config(config_of(tiny_data, run_dir, *LONG), tmp_path / "settings.yaml")

@@ -36,7 +36,7 @@ def test_catalyst_finds_all_parts_of_a_step(tiny_data, tmp_path):
         train(config_of(tiny_data, tmp_path / "run", "train.epochs=1", "train.steps_per_epoch=1"))
 
 
-def test_training_goes_on_from_another_run(tiny_data, tmp_path):
+def test_training_starts_from_another_run(tiny_data, tmp_path):
     still = ["optim.lr=1e-30", "optim.min_lr=0", "optim.weight_decay=0"]
     first, second = tmp_path / "first", tmp_path / "second"
     train(config_of(tiny_data, first, "seed=1"))
@@ -66,7 +66,7 @@ def test_a_time_budget_ends_with_a_whole_schedule(tiny_data, tmp_path):
 
 
 def test_early_stopping_ends_training(tiny_data, tmp_path):
-    """With a learning rate of next to nothing the score stands still, and patience runs out."""
+    """With a learning rate close to 0 the score does not change, and patience runs out."""
     overrides = ["train.epochs=30", "train.early_stop_patience=2", "optim.lr=1e-30", "optim.min_lr=0"]
     train(config_of(tiny_data, tmp_path / "run", *overrides, "model.encoder_weights=none"))
     assert read_manifest(tmp_path / "run")["epochs"] < 30
