@@ -79,7 +79,7 @@ def test_the_tallest_surface_is_seen_as_in_a_plain_forward_warp(name, factor):
     both = ~np.isnan(new_agl_m) & ~np.isnan(warped_m)
     away = both & ~near_steps(warped_m)
     assert (np.abs(new_agl_m - warped_m)[away] > 1).mean() < 0.0005
-    # What no pixel reaches is unknown, but for the cracks of magnified walls.
+    # Pixels that nothing reaches are unknown, except the cracks of magnified walls.
     assert (np.isnan(new_agl_m) & ~np.isnan(warped_m)).mean() < 0.001
     if factor < 1:
         assert (np.isnan(warped_m) & ~np.isnan(new_agl_m)).mean() < 0.005
@@ -87,7 +87,7 @@ def test_the_tallest_surface_is_seen_as_in_a_plain_forward_warp(name, factor):
 
 @pytest.mark.parametrize("name", POSES)
 def test_flow_magnitude_is_multiplied_by_the_factor(name):
-    """A roof leans by factor times as much over a footprint that stays, but for whole pixels."""
+    """A roof leans factor times as much and its footprint stays, to whole pixels."""
     pose = oblique(name)
     rgb, agl_m = picture(pose)
     errors_px = []
