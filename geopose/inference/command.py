@@ -46,7 +46,9 @@ def main() -> int:
 
 def create_parser() -> Parser:
     """The command's arguments."""
-    parser = Parser(__doc__.split("\n")[0], EXAMPLE)
+    parser = Parser(
+        "Predict heights and building lean of a competition folder's test tiles, or of your own images.", EXAMPLE
+    )
     parser.add_argument("images", nargs="*", metavar="IMAGE", help="GeoTIFF, .j2k, PNG or JPEG of any size")
     parser.add_argument("--data", metavar="DIR", help="competition folder; its test tiles are predicted")
     parser.add_argument(
