@@ -1,7 +1,8 @@
 """Device and precision by name, so that both are explicit everywhere."""
 
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 
 import torch
@@ -68,3 +69,21 @@ def bf16_speedup() -> float:
 def autocast(device: torch.device, precision: str) -> AbstractContextManager:
     """Autocast to a precision that pick_precision returned. Disabled for fp32."""
     return torch.autocast(device.type, dtype=DTYPES[precision], enabled=precision != "fp32")
+
+
+@contextmanager
+def tf32(allowed: bool) -> Iterator[None]:
+    """Allow or forbid TF32 for convolutions and matrix products on a GPU, and restore the settings at the end.
+
+    In TF32 the factors of a product keep 10 bits after the point instead of float32's 23. PyTorch's default allows it
+    for convolutions and forbids it for matrix products. A CPU is not affected.
+    """
+    settings = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = [setting.allow_tf32 for setting in settings]
+    try:
+        for setting in settings:
+            setting.allow_tf32 = allowed
+        yield
+    finally:
+        for setting, value in zip(settings, before, strict=True):
+            setting.allow_tf32 = value

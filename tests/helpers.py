@@ -92,6 +92,7 @@ def assert_user_error(result: subprocess.CompletedProcess, *words: str) -> None:
 
 CONFIG = "configs/lite0_synthetic.yaml"
 TINY = [
+    "train.device=cpu",  # only a CPU repeats a training bit for bit
     "train.max_minutes=null",
     "train.epochs=1",
     "train.steps_per_epoch=2",
@@ -124,6 +125,7 @@ def predict(data, run_dir, out, *flags) -> subprocess.CompletedProcess:
 
 
 TINY_CONFIG = [
+    "train.device=cpu",
     "train.max_minutes=null",
     "train.steps_per_epoch=2",
     "data.batch_size=2",

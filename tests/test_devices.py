@@ -53,3 +53,16 @@ def test_a_missing_gpu_is_said():
 def test_autocast_computes_in_the_precision(precision, dtype):
     with devices.autocast(CPU, precision):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
+
+
+def test_tf32_is_set_for_a_while():
+    def settings():
+        return torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+
+    before = settings()
+    with devices.tf32(True):
+        assert settings() == (True, True)
+    with pytest.raises(ZeroDivisionError), devices.tf32(False):
+        assert settings() == (False, False)
+        raise ZeroDivisionError
+    assert settings() == before

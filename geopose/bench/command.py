@@ -9,6 +9,7 @@ from pathlib import Path
 from geopose.bench.inputs import Inputs, make_inputs
 from geopose.bench.prediction import bench_overlap, bench_precision, bench_tta
 from geopose.bench.probes import PROBES
+from geopose.bench.recipes import measure_recipes
 from geopose.bench.rectify import bench_rectify
 from geopose.bench.renderer import bench_renderer
 from geopose.bench.scene import bench_scene
@@ -17,6 +18,7 @@ from geopose.bench.step import bench_step
 from geopose.bench.store import bench_loader, bench_store
 from geopose.bench.table import Row, describe_machine, format_table
 from geopose.cli import Parser, UserError, progress
+from geopose.devices import pick_device
 from geopose.io.files import write_bytes
 
 ITEMS: dict[str, Callable[[Inputs], list[Row]]] = {
@@ -54,7 +56,20 @@ def main() -> int:
         metavar=("WHAT", "RUN"),
         help=f"print one measurement of a run as JSON and exit; WHAT is one of {', '.join(PROBES)}",
     )
+    parser.add_argument(
+        "--recipes",
+        nargs="+",
+        type=Path,
+        metavar="CONFIG",
+        help="measure training steps and large images of these configs in each precision instead, and write recipes.md",
+    )
+    parser.add_argument("--compile", action="store_true", help="with --recipes: compiled training steps only")
     args = parser.parse_args()
+    if args.compile and not args.recipes:
+        raise UserError("--compile belongs to --recipes; name the configs to measure")
+    if args.recipes:
+        print_recipes(args.recipes, args.compile, args.out)
+        return 0
     if args.probe:
         print(json.dumps(measure_probe(*args.probe)))
         return 0
@@ -69,6 +84,16 @@ def main() -> int:
     write_bytes(args.out / "bench.md", table.encode())
     print(table)
     return 0
+
+
+def print_recipes(configs: list[Path], compiled: bool, out: Path) -> None:
+    """Measure configs on the GPU or, without one, on the CPU. Print each row at once, and write recipes.md."""
+    lines = [f"Machine: {describe_machine()}.", ""]
+    print(*lines, sep="\n")
+    for line in measure_recipes(configs, pick_device("auto"), compiled):
+        print(line, flush=True)
+        lines.append(line)
+    write_bytes(out / "recipes.md", ("\n".join(lines) + "\n").encode())
 
 
 def measure_items(names: list[str], trained: Path | None) -> list[Row]:

@@ -32,10 +32,11 @@ def format_table(rows: list[Row]) -> str:
 
 
 def describe_machine() -> str:
-    """Processor, number of cores and version of PyTorch."""
+    """Processor, number of cores, GPU if there is one, and version of PyTorch."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores, torch {torch.__version__}"
+    gpu = f"{torch.cuda.get_device_name()}, " if torch.cuda.is_available() else ""
+    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores, {gpu}torch {torch.__version__}"
 
 
 def format_seconds(seconds: float) -> str:

@@ -4,7 +4,8 @@
 2. The validation score of the best checkpoint is computed again.
 3. With --tarball, that tarball is predicted again from the recipe in the file next to it, and the bytes are compared.
    If they differ, the largest differences of heights, scales and angles are shown.
-4. With --retrain, the run is trained again with the recorded schedule, and the checkpoints are compared.
+4. With --retrain, the run is trained again with the recorded schedule, and the checkpoints are compared. Only a CPU
+   repeats a training bit for bit.
 """
 
 import json

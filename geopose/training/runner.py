@@ -43,9 +43,10 @@ from geopose.training.steps import StepCallback
 def train(config: Config) -> Path:
     """Train one fold to the end and return its run folder, which then holds a manifest.
 
-    An interrupted run resumes after its last complete epoch and reaches exactly the weights of an uninterrupted run,
-    because everything random depends on the seed, the epoch and the rank only. Raises UserError when the folder holds
-    an unfinished run with other settings.
+    An interrupted run resumes after its last complete epoch. Everything random depends on the seed, the epoch and the
+    rank only, so on a CPU it reaches exactly the weights of an uninterrupted run. On a GPU the weights differ a little
+    from run to run. Raises UserError when the folder holds an unfinished
+    run with other settings.
     """
     run_dir = Path(config.run.dir)
     run_dir.mkdir(parents=True, exist_ok=True)

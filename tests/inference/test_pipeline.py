@@ -195,7 +195,7 @@ def test_variants_and_seeds_are_trained_and_tabulated(job):
 def test_two_processes_train_one_model(job):
     """Distributed training over gloo writes one set of files."""
     run_dir = job / "runs" / "two"
-    ok(train(job / "data", job / "folds.csv", run_dir, "train.gpus=2", "train.device=cpu"))
+    ok(train(job / "data", job / "folds.csv", run_dir, "train.gpus=2"))
     manifest = read_manifest(run_dir)
     assert manifest["processes"] == 2
     assert manifest["crops_seen"] == 8

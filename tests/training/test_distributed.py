@@ -46,7 +46,7 @@ def score_in_this_process(run_dir) -> float:
 def test_ranks_score_an_uneven_number_of_tiles_once_each(shards, way):
     run_dir = shards / way
     data = [f"data.root={shards / 'data'}", f"data.folds={shards / 'folds.csv'}", "data.fold=1"]
-    settings = [*data, f"run.dir={run_dir}", *TINY, "train.device=cpu", "train.precision=fp32"]
+    settings = [*data, f"run.dir={run_dir}", *TINY, "train.precision=fp32"]
     ok(torchrun("train.py", CONFIG, *settings) if way == "torchrun" else run("train.py", CONFIG, *settings, way))
     manifest = read_manifest(run_dir)
     assert manifest["processes"] == 2 and manifest["data"]["valid_tiles"] == 5

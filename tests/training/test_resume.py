@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from helpers import REPO, assert_user_error, config_of, half_written, run
 
 from geopose.cli import UserError
@@ -20,6 +21,7 @@ from geopose.io.names import agl_name, vflow_name
 from geopose.io.tables import read_test_table
 from geopose.models import checkpoints
 from geopose.runs.folder import checkpoint_paths, read_manifest, write_manifest
+from geopose.runs.verify import SAME_R2, validation_r2
 from geopose.training import callbacks
 from geopose.training.callbacks import LossCallback
 from geopose.training.resume import STATE_FILE
@@ -86,6 +88,24 @@ def test_training_resumes_to_the_same_weights(tiny_data, tmp_path, whole, monkey
     assert not (tmp_path / "run" / "manifest.json").exists()
     train(config)
     assert_same_run(tmp_path / "run", whole)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_training_on_a_gpu_resumes_and_scores_as_recorded(tiny_data, tmp_path, monkeypatch, precision):
+    """Two runs on a GPU do not have the same bits, so the score counts here."""
+    AcceleratorState._reset_state(True)  # a process has one precision, and the tests before this one had another
+    settings = [*LONG, "train.device=cuda", f"train.precision={precision}"]
+    config = config_of(tiny_data, tmp_path / "run", *settings)
+    with monkeypatch.context() as patch:
+        break_at(patch, LossCallback, "on_batch_end", 9)
+        with pytest.raises(Broken):
+            train(config)
+    train(config)
+    manifest = read_manifest(tmp_path / "run")
+    assert (manifest["epochs"], manifest["optimizer_steps"], manifest["precision"]) == (4, 8, precision)
+    assert len(pd.read_csv(tmp_path / "run" / "metrics.csv")) == 4
+    assert validation_r2(tmp_path / "run") == pytest.approx(manifest["checkpoints"][0]["r2"], abs=SAME_R2)
 
 
 def test_a_state_half_written_never_counts(tiny_data, tmp_path, whole, monkeypatch):

@@ -136,7 +136,7 @@ def test_a_process_that_fails_tells_why_in_one_line(tiny_data, tmp_path):
     folder = shutil.copytree(tiny_data, tmp_path / "data")
     bad = folder / "train" / "ARG_aaaaaa_RGB.tif"
     bad.write_bytes(bad.read_bytes()[:-3000])
-    settings = ["train.gpus=2", "train.device=cpu", "train.epochs=9", "data.fold=1"]
+    settings = ["train.gpus=2", "train.epochs=9", "data.fold=1"]
     with pytest.raises(UserError, match=r"ARG_aaaaaa_RGB.tif: truncated"):
         train(config_of(folder, tmp_path / "run", *settings))
 
