@@ -10,7 +10,7 @@ from geopose.geometry import Pose
 from geopose.synthetic.appearance import Season
 from geopose.synthetic.ground import Scene
 from geopose.synthetic.light import Light
-from geopose.synthetic.objects import BUILDING
+from geopose.synthetic.objects import BOX, WALLS, Roof, Walls
 
 SEASON = Season(leaf=0.6, dryness=0.3)
 LIGHT = Light((0.6, 0.8), 1.1)
@@ -32,7 +32,8 @@ def bare_scene(height_m: np.ndarray, gsd_m: float = 0.4) -> Scene:
         np.full((*height_m.shape, 3), 128, np.uint8),
         np.zeros(height_m.shape, np.uint8),
         np.zeros(height_m.shape, np.int32),
-        np.zeros(0, BUILDING),
+        np.zeros(0, BOX),
+        np.zeros(0, WALLS),
         np.ones(height_m.shape, np.float32),
     )
 
@@ -44,6 +45,16 @@ def tower_scene(height_m: float = 20.0, size: int = 200) -> tuple[Scene, np.ndar
     return bare_scene(footprint * height_m), footprint
 
 
+def walled_tower(walls: Walls, height_m: float = 20.0) -> tuple[Scene, np.ndarray]:
+    """tower_scene with walls: the tower is a box of 16 x 12 m."""
+    scene, footprint = tower_scene(height_m)
+    box = np.zeros(1, BOX)
+    box["x"], box["y"], box["ux"] = 99.5, 99.5, 1.0
+    box["half_u"], box["half_v"], box["top_m"], box["building"], box["roof"] = 8.0, 6.0, height_m, 1, Roof.FLAT
+    recipes = np.array([(*walls.colour, *walls[1:])], WALLS)
+    return replace(scene, solid=footprint.astype(np.int32), solids=box, buildings=recipes), footprint
+
+
 def agreement(first: np.ndarray, second: np.ndarray, tolerance: float) -> float:
     """Share of pixels whose values agree within the tolerance."""
     return float((np.abs(first - second) <= tolerance).mean())
@@ -53,12 +64,12 @@ def mirrored(scene: Scene, element: str) -> Scene:
     """The scene under an element of geometry.D4_MATRICES."""
     rasters = {
         name: np.ascontiguousarray(geometry.apply_d4(getattr(scene, name), element))
-        for name in ("height_m", "label_height_m", "material", "building", "open_sky")
+        for name in ("height_m", "label_height_m", "material", "solid", "open_sky")
     }
     bands = geometry.apply_d4(scene.albedo.transpose(2, 0, 1), element)
     rasters["albedo"] = np.ascontiguousarray(bands.transpose(1, 2, 0))
-    buildings = _moved_buildings(scene, geometry.D4_MATRICES[element], rasters["height_m"].shape)
-    return replace(scene, buildings=buildings, **rasters)
+    solids = _moved_solids(scene, geometry.D4_MATRICES[element], rasters["height_m"].shape)
+    return replace(scene, solids=solids, **rasters)
 
 
 def turned(scene: Scene, theta_rad: float) -> Scene:
@@ -74,28 +85,30 @@ def turned(scene: Scene, theta_rad: float) -> Scene:
     rasters = {name: warp(getattr(scene, name), cv2.INTER_LINEAR) for name in ("height_m", "label_height_m", "albedo")}
     rasters["open_sky"] = np.maximum(warp(scene.open_sky, cv2.INTER_LINEAR), 0.05)
     rasters["material"] = warp(scene.material, cv2.INTER_NEAREST)
-    rasters["building"] = warp(scene.building.astype(np.float32), cv2.INTER_NEAREST).astype(np.int32)
-    return replace(scene, buildings=_moved_buildings(scene, matrix, (rows, cols)), **rasters)
+    rasters["solid"] = warp(scene.solid.astype(np.float32), cv2.INTER_NEAREST).astype(np.int32)
+    return replace(scene, solids=_moved_solids(scene, matrix, (rows, cols)), **rasters)
 
 
 def made_taller(scene: Scene, factor: float) -> Scene:
     """The scene with all heights multiplied by factor."""
-    buildings = scene.buildings.copy()
+    solids, buildings = scene.solids.copy(), scene.buildings.copy()
     buildings["floor_m"] *= factor
+    solids["top_m"] *= factor
     return replace(
         scene,
         height_m=scene.height_m * np.float32(factor),
         label_height_m=scene.label_height_m * np.float32(factor),
+        solids=solids,
         buildings=buildings,
     )
 
 
-def _moved_buildings(scene: Scene, matrix: np.ndarray, new_shape: tuple[int, int]) -> np.ndarray:
-    """Building table under the similarity matrix [2, 2] about the middle of the raster."""
+def _moved_solids(scene: Scene, matrix: np.ndarray, new_shape: tuple[int, int]) -> np.ndarray:
+    """Boxes under the similarity matrix [2, 2] about the middle of the raster."""
     rows, cols = scene.height_m.shape
-    moved = scene.buildings.copy()
+    moved = scene.solids.copy()
     offsets = np.stack([moved["x"] - (cols - 1) / 2, moved["y"] - (rows - 1) / 2], -1) @ np.asarray(matrix).T
     moved["x"], moved["y"] = offsets[:, 0] + (new_shape[1] - 1) / 2, offsets[:, 1] + (new_shape[0] - 1) / 2
     axes = geometry.transform_direction(np.stack([moved["ux"], moved["uy"]], -1).astype(np.float64), matrix)
     moved["ux"], moved["uy"] = axes[:, 0], axes[:, 1]
-    return moved.astype(BUILDING)
+    return moved.astype(BOX)

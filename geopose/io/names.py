@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+ARGUMENTS_FILE = "synthetic.json"  # in a rendered folder: the arguments that determine its files
+
 
 def rgb_name(tile_id: str, suffix: str = "j2k") -> str:
     """File name of a tile's image."""

@@ -73,9 +73,9 @@ def noise_fields() -> np.ndarray:
     """Fine, middle and broad periodic noise, float32 [3, N, N] of standard deviation 1. It is the same in every run."""
     rng = np.random.default_rng(NOISE_SEED)
     fields = [
-        _wrapped_noise(rng, sigma_cells=0.7),
-        0.8 * _wrapped_noise(rng, sigma_cells=3.0) + 0.6 * _wrapped_noise(rng, sigma_cells=6.0),
-        0.7 * _wrapped_noise(rng, sigma_cells=16.0) + 0.7 * _wrapped_noise(rng, sigma_cells=40.0),
+        _wrapped_noise(rng, sigma_cells=1.2),
+        0.8 * _wrapped_noise(rng, sigma_cells=6.0) + 0.6 * _wrapped_noise(rng, sigma_cells=12.0),
+        0.7 * _wrapped_noise(rng, sigma_cells=32.0) + 0.7 * _wrapped_noise(rng, sigma_cells=80.0),
     ]
     return np.stack(fields).astype(np.float32)
 

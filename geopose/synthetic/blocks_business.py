@@ -5,9 +5,10 @@ import numpy as np
 from geopose.synthetic import cities
 from geopose.synthetic.appearance import Texture
 from geopose.synthetic.blocks import Block, cover
-from geopose.synthetic.buildings import flat_building, office_walls, tank, warehouse
+from geopose.synthetic.buildings import any_height_m, flat_building, tank, warehouse
 from geopose.synthetic.cars import car, car_park
 from geopose.synthetic.cities import City, pick, vary
+from geopose.synthetic.facades import random_walls
 from geopose.synthetic.objects import Footprint, Sketch, Surface, object_seen, roofing
 from geopose.synthetic.plants import blotches, lawn, soil, tree_clump
 
@@ -22,14 +23,14 @@ def commercial(sketch: Sketch, rng, city: City, block: Block) -> None:
     seen = object_seen(rng, block.change)
     if rng.random() < 0.6:
         store = Footprint(0, half_v - box_v, half_u * rng.uniform(0.6, 0.95), box_v)
-        flat_building(sketch, rng, city, store, rng.uniform(6, 12), seen)
+        flat_building(sketch, rng, city, store, any_height_m(rng, rng.uniform(6, 12), 40.0), seen)
     else:
         shops = rng.integers(2, 6)
         width = half_u / shops
         for number in range(shops):
             u, v = -half_u + width * (2 * number + 1), half_v - box_v * rng.uniform(0.5, 0.9)
             shop = Footprint(u, v, width * rng.uniform(0.8, 1.0), box_v * 0.5)
-            flat_building(sketch, rng, city, shop, rng.uniform(4.5, 9), seen)
+            flat_building(sketch, rng, city, shop, any_height_m(rng, rng.uniform(4.5, 9), 20.0), seen)
     park_v = half_v * (1 - share) - 2
     car_park(sketch, rng, city, Footprint(0, -half_v + park_v, half_u, park_v), rng.uniform(0.1, 0.8))
     for _ in range(rng.integers(0, 3)):  # small buildings at the street
@@ -108,8 +109,8 @@ def _office_part(sketch: Sketch, rng, city: City, half: float, change: float) ->
         car_park(sketch, rng, city, Footprint(0, 0, half, half), rng.uniform(0.2, 0.9))
         return
     seen = object_seen(rng, change)
-    top_m = rng.uniform(5, 30) * (0.6 + 0.4 * city.tower_factor)
-    number = office_walls(sketch, rng)
+    top_m = any_height_m(rng, rng.uniform(5, 30) * (0.6 + 0.4 * city.tower_factor))
+    number = sketch.building(random_walls(rng))
     half_v = half * rng.uniform(0.35, 0.6)
     paving = Surface(vary(rng, pick(rng, cities.PAVING), 0.06), Texture.CONCRETE)
     sketch.paint(Footprint(0, 0, half, half), paving)
@@ -134,7 +135,7 @@ def school(sketch: Sketch, rng, city: City, block: Block) -> None:
     for _ in range(rng.integers(3, 6)):
         u, v = -half_u * rng.uniform(0.05, 0.8), rng.uniform(-0.7, 0.7) * half_v
         hall = Footprint(u, v, rng.uniform(9, 22), rng.uniform(6, 13))
-        flat_building(sketch, rng, city, hall, rng.uniform(4, 10), seen)
+        flat_building(sketch, rng, city, hall, any_height_m(rng, rng.uniform(4, 10), 25.0), seen)
     court = vary(rng, pick(rng, [(120, 128, 116), (140, 116, 106), (128, 128, 132)]), 0.08)
     sketch.paint(Footprint(half_u * 0.55, -half_v * 0.5, 9, 17), Surface(court, Texture.ASPHALT))
     sketch.paint(Footprint(half_u * 0.55, -half_v * 0.5, 8, 0.15), Surface((220, 220, 215)))

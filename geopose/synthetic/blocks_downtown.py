@@ -6,9 +6,10 @@ from geopose import geometry
 from geopose.synthetic import cities
 from geopose.synthetic.appearance import Texture
 from geopose.synthetic.blocks import Block, cover
-from geopose.synthetic.buildings import complex_building, parking_structure, tower
+from geopose.synthetic.buildings import any_height_m, parking_structure
 from geopose.synthetic.cars import car_park
 from geopose.synthetic.cities import City, pick, vary
+from geopose.synthetic.complexes import complex_building, courtyard, terrace, tower
 from geopose.synthetic.objects import Footprint, Sketch, Surface, object_seen
 from geopose.synthetic.plants import lawn, tree, tree_clump
 
@@ -43,10 +44,15 @@ def _part(sketch: Sketch, rng, city: City, area: Footprint, tall: bool, change: 
     if kind < (0.45 if tall else 0.2):
         top_m = min(195.0, 12.0 + rng.lognormal(np.log(24.0), 0.75) * city.tower_factor)
         tower(sketch, rng, city, smaller, top_m)
-    elif kind < 0.72:
-        complex_building(sketch, rng, city, area, rng.uniform(6, 26), object_seen(rng, change))
+    elif kind < 0.60:
+        top_m = any_height_m(rng, rng.uniform(6, 26))
+        complex_building(sketch, rng, city, area, top_m, object_seen(rng, change))
+    elif kind < 0.70:
+        terrace(sketch, rng, city, area, object_seen(rng, change))
+    elif kind < 0.76:
+        courtyard(sketch, rng, city, smaller, object_seen(rng, change))
     elif kind < 0.85:
-        parking_structure(sketch, rng, smaller, rng.uniform(9, 22))
+        parking_structure(sketch, rng, smaller, any_height_m(rng, rng.uniform(9, 22), 30.0))
     elif kind < 0.93:
         car_park(sketch, rng, city, area, rng.uniform(0.2, 0.9))
     else:

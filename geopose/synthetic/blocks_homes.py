@@ -5,9 +5,10 @@ import numpy as np
 from geopose.synthetic import cities
 from geopose.synthetic.appearance import Material, Texture
 from geopose.synthetic.blocks import Block, cover
-from geopose.synthetic.buildings import ACROSS, house, roof_clutter, shed
+from geopose.synthetic.buildings import ACROSS, any_height_m, house, roof_clutter, shed
 from geopose.synthetic.cars import car, car_park
 from geopose.synthetic.cities import City, pick, vary
+from geopose.synthetic.facades import home_walls
 from geopose.synthetic.objects import Crown, Footprint, Roof, Sketch, Surface, object_seen, roofing
 from geopose.synthetic.plants import blotches, hedge, lawn, soil, tree, tree_clump
 
@@ -112,13 +113,13 @@ def apartments(sketch: Sketch, rng, city: City, block: Block) -> None:
 def _apartment_building(sketch: Sketch, rng, city: City, half: float, change: float) -> None:
     """One building on the current site, which reaches half metres to every side."""
     seen = object_seen(rng, change)
-    number = sketch.building(vary(rng, pick(rng, cities.WALLS), 0.1), 3.0, rng.uniform(2.4, 3.6), 0.45, 0.5)
+    number = sketch.building(home_walls(rng))
     colour = vary(rng, pick(rng, pick(rng, city.house_roofs)), 0.08)
     flat = rng.random() < 0.4
     roof = Roof.PARAPET if flat else (Roof.HIP if rng.random() < 0.6 else Roof.GABLE)
     surface = roofing(colour, Texture.MEMBRANE if flat else Texture.SHINGLE)
     half_v = rng.uniform(5.5, 8.0)
-    top_m = 3.0 * rng.integers(2, 5) + 0.5
+    top_m = any_height_m(rng, 3.0 * rng.integers(2, 5) + 0.5, 40.0)
     rise_m = 0.6 if flat else half_v * rng.uniform(0.3, 0.5)
     sketch.solid(Footprint(0, -half + half_v, half, half_v), top_m, surface, roof, rise_m, number, seen)
     for side in (-1, 1)[: rng.integers(0, 3)]:

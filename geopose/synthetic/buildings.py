@@ -6,14 +6,23 @@ function draws one kind of building, from the shed to the tower.
 
 import numpy as np
 
-from geopose import geometry
 from geopose.synthetic import cities
 from geopose.synthetic.appearance import Material, Texture
 from geopose.synthetic.cars import car, car_colour
 from geopose.synthetic.cities import City, pick, vary
+from geopose.synthetic.facades import deck_walls, home_walls, plain_walls, random_walls, wall_colour
 from geopose.synthetic.objects import Footprint, Roof, Seen, Sketch, Surface, roofing
 
 ACROSS = (0.0, 1.0)  # axis of what runs along v
+OVERLAP_M = 0.15  # of boxes that share a wall, so that there is no groove between the ramps of their sides
+
+
+def any_height_m(rng, usual_m: float, highest_m: float = 60.0) -> float:
+    """The height of a building: usual_m or, for two in five, any from 4 m to highest_m, equally often per doubling.
+
+    Neither the size nor the texture of a roof tells how high it is. A network must read walls and shadows.
+    """
+    return usual_m if rng.random() < 0.6 else float(np.exp(rng.uniform(np.log(4.0), np.log(highest_m))))
 
 
 def house(sketch: Sketch, rng, city: City, u: float, v: float, max_u: float, max_v: float, seen: Seen) -> None:
@@ -23,8 +32,7 @@ def house(sketch: Sketch, rng, city: City, u: float, v: float, max_u: float, max
     two_storeys = rng.random() < city.two_storey_share
     eaves_m = rng.uniform(2.6, 3.4) + (2.8 if two_storeys else 0.0)
     colour = vary(rng, pick(rng, pick(rng, city.house_roofs)), 0.08)
-    wall = vary(rng, pick(rng, cities.WALLS), 0.10)
-    number = sketch.building(wall, floor_m=2.9, bay_m=rng.uniform(2.2, 3.4), window_u=0.4, window_h=0.42)
+    number = sketch.building(home_walls(rng))
     flat = min(colour) > 60 and city.name == "ARG" and rng.random() < 0.7
     roof = Roof.PARAPET if flat else (Roof.HIP if rng.random() < 0.45 else Roof.GABLE)
     texture = Texture.MEMBRANE if flat else Texture.SHINGLE
@@ -62,7 +70,7 @@ def house(sketch: Sketch, rng, city: City, u: float, v: float, max_u: float, max
 def shed(sketch: Sketch, rng, u: float, v: float, seen: Seen = Seen.BOTH) -> None:
     """A garden shed or small workshop."""
     colour = vary(rng, pick(rng, cities.METAL + cities.SHINGLE_DARK + cities.FLAT_GREY), 0.1)
-    number = sketch.building(vary(rng, pick(rng, cities.WALLS)), window_u=0.0)
+    number = sketch.building(plain_walls(wall_colour(rng)))
     footprint = Footprint(u, v, rng.uniform(1.4, 3.0), rng.uniform(1.2, 2.2))
     sketch.solid(footprint, 2.2, roofing(colour, Texture.METAL), Roof.GABLE, 0.7, number, seen)
 
@@ -128,7 +136,7 @@ def flat_building(
     colour = vary(rng, pick(rng, pick(rng, city.flat_roofs)), 0.06)
     texture = pick(rng, [Texture.MEMBRANE, Texture.MEMBRANE, Texture.GRAVEL, Texture.CONCRETE])
     if not number:
-        number = office_walls(sketch, rng)
+        number = sketch.building(random_walls(rng))
     footprint = shaped(rng, footprint)
     rise_m = rng.uniform(0.4, 1.2)
     sketch.solid(footprint, top_m, roofing(colour, texture), Roof.PARAPET, rise_m, number, seen)
@@ -142,90 +150,11 @@ def flat_building(
     roof_clutter(sketch, rng, roof.inset(1), top_m, number, seen)
 
 
-def office_walls(sketch: Sketch, rng) -> int:
-    """Add a wall recipe for a larger building and return the building's number.
-
-    Walls have windows, glass bands, a curtain wall, upright fins, slats or hardly any windows.
-    """
-    style = rng.random()
-    wall = vary(rng, pick(rng, cities.WALLS), 0.10)
-    if style < 0.28:
-        return sketch.building(wall, 3.6, rng.uniform(2.0, 4.5), rng.uniform(0.4, 0.65), 0.5, rng.uniform(35, 90))
-    if style < 0.48:
-        return sketch.building(wall, 3.7, 6.0, 1.0, rng.uniform(0.35, 0.55), rng.uniform(30, 95))
-    if style < 0.62:
-        glassy = vary(rng, (96, 108, 118), 0.12)
-        return sketch.building(glassy, 3.8, 1.6, 0.85, 0.7, rng.uniform(50, 110))
-    if style < 0.78:
-        return sketch.building(wall, 3.8, rng.uniform(1.4, 3.4), rng.uniform(0.3, 0.6), 1.0, rng.uniform(35, 110))
-    if style < 0.86:
-        return sketch.building(wall, rng.uniform(1.6, 2.6), 6.0, 1.0, rng.uniform(0.35, 0.6), rng.uniform(30, 100))
-    return sketch.building(wall, 5.0, 8.0, 0.15, 0.3, 50.0)
-
-
-def complex_building(sketch: Sketch, rng, city: City, area: Footprint, top_m: float, seen: Seen) -> None:
-    """Halls and wings of different height, age and direction that have become one building, as in city blocks."""
-    u, v, half_u, half_v = area.u, area.v, area.half_u, area.half_v
-    number = office_walls(sketch, rng)
-    main_u, main_v = half_u * rng.uniform(0.6, 0.95), half_v * rng.uniform(0.6, 0.95)
-    if rng.random() < 0.4:  # a long wing that leaves the hall at an angle and is about as high
-        main_u, main_v = 0.7 * main_u, 0.7 * main_v
-        slant_rad = rng.choice([-1.0, 1.0]) * rng.uniform(0.3, 1.2)
-        long_u, long_v = np.hypot(half_u, half_v) * rng.uniform(0.5, 0.75), min(half_u, half_v) * rng.uniform(0.2, 0.4)
-        wing = Footprint(u, v, long_u, long_v, tuple(geometry.rotation_matrix(slant_rad)[0]))
-        colour = vary(rng, pick(rng, pick(rng, city.flat_roofs)), 0.06)
-        wing_top_m = top_m * rng.uniform(0.8, 1.0)
-        surface = roofing(colour, pick(rng, [Texture.MEMBRANE, Texture.GRAVEL, Texture.CONCRETE]))
-        sketch.solid(wing, wing_top_m, surface, Roof.PARAPET, 0.8, number, seen)
-    flat_building(sketch, rng, city, Footprint(u, v, main_u, main_v), top_m, seen, number)
-    askew = rng.uniform(-0.6, 0.6) if rng.random() < 0.3 else 0.0
-    axis = tuple(np.array([1.0, askew]) / np.hypot(1.0, askew))
-    for _ in range(rng.integers(2, 6)):
-        pu, pv = u + rng.uniform(-0.6, 0.6) * half_u, v + rng.uniform(-0.6, 0.6) * half_v
-        wing = Footprint(pu, pv, half_u * rng.uniform(0.15, 0.4), half_v * rng.uniform(0.15, 0.4), axis)
-        level_m = top_m * rng.uniform(0.45, 1.6)
-        colour = vary(rng, pick(rng, pick(rng, city.flat_roofs)), 0.06)
-        texture = pick(rng, [Texture.MEMBRANE, Texture.GRAVEL, Texture.SLATS, Texture.CONCRETE])
-        shape = Roof.DISC if rng.random() < 0.1 else Roof.PARAPET
-        sketch.solid(wing, level_m, roofing(colour, texture), shape, 0.9, number, seen)
-        if not askew:
-            roof_clutter(sketch, rng, wing, level_m, number, seen, 0.7)
-
-
-def tower(sketch: Sketch, rng, city: City, footprint: Footprint, top_m: float) -> None:
-    """A high-rise: podium, shaft, sometimes setbacks, and a plant room on top."""
-    u, v, half_u, half_v = footprint.u, footprint.v, footprint.half_u, footprint.half_v
-    number = office_walls(sketch, rng)
-    if rng.random() < 0.7:
-        podium_m = min(top_m * 0.4, rng.uniform(6.0, 18.0))
-        flat_building(sketch, rng, city, footprint, podium_m, Seen.BOTH)
-        half_u, half_v = half_u * rng.uniform(0.55, 0.85), half_v * rng.uniform(0.55, 0.85)
-    colour = vary(rng, pick(rng, pick(rng, city.flat_roofs)), 0.06)
-    level_m = top_m * (rng.uniform(0.6, 0.85) if rng.random() < 0.4 else 1.0)
-    shape = Roof.DISC if rng.random() < 0.08 else Roof.PARAPET
-    shaft = shaped(rng, Footprint(u, v, half_u, half_v))
-    sketch.solid(shaft, level_m, roofing(colour, Texture.MEMBRANE), shape, 1.4, number)
-    shaft = within(shaft)
-    half_u, half_v = shaft.half_u, shaft.half_v
-    roof_clutter(sketch, rng, Footprint(u, v, half_u * 0.8, half_v * 0.8), level_m, number, Seen.BOTH, 1.2)
-    if level_m < top_m:
-        u, v = u + rng.uniform(-0.3, 0.3) * half_u, v + rng.uniform(-0.3, 0.3) * half_v
-        half_u, half_v = half_u * rng.uniform(0.4, 0.68), half_v * rng.uniform(0.4, 0.68)
-        surface = roofing(vary(rng, colour, 0.08), Texture.MEMBRANE)
-        sketch.solid(Footprint(u, v, half_u, half_v), top_m, surface, Roof.PARAPET, 1.2, number)
-    plant_u, plant_v = half_u * rng.uniform(0.2, 0.5), half_v * rng.uniform(0.2, 0.5)
-    pu, pv = u + rng.uniform(-1, 1) * (half_u - plant_u), v + rng.uniform(-1, 1) * (half_v - plant_v)
-    plant_top_m = top_m + rng.uniform(2.5, 5.0)
-    plant_colour = vary(rng, (150, 148, 144), 0.2)
-    surface = roofing(plant_colour, pick(rng, [Texture.SLATS, Texture.MEMBRANE, Texture.METAL]))
-    sketch.solid(Footprint(pu, pv, plant_u, plant_v), plant_top_m, surface, Roof.PARAPET, 0.8, number)
-
-
 def parking_structure(sketch: Sketch, rng, footprint: Footprint, top_m: float) -> None:
     """An open parking deck: a grey or white top deck with a parapet, bays, cars, ramps and stairs."""
     u, v, half_u, half_v = footprint.u, footprint.v, footprint.half_u, footprint.half_v
     concrete = vary(rng, pick(rng, pick(rng, [cities.PAVING, cities.FLAT_PALE, cities.FLAT_BRIGHT])), 0.08)
-    number = sketch.building(vary(rng, (176, 172, 164), 0.06), 3.0, 8.0, 1.0, 0.5, 40.0)
+    number = sketch.building(deck_walls(rng))
     fill = rng.uniform(0.0, 0.6)
     sketch.solid(footprint, top_m, roofing(concrete, Texture.CONCRETE), Roof.PARAPET, 1.0, number)
     for row in np.arange(-half_v + 3.5, half_v - 3.0, 8.5):
@@ -250,15 +179,17 @@ def warehouse(sketch: Sketch, rng, footprint: Footprint, seen: Seen) -> None:
     metal = rng.random() < 0.6
     palette = cities.METAL_COLOURED if rng.random() < 0.15 else (cities.METAL if metal else cities.FLAT_BRIGHT)
     colour = vary(rng, pick(rng, palette), 0.06)
-    number = sketch.building(vary(rng, pick(rng, cities.WALLS + cities.METAL), 0.1), 5.0, 7.0, 0.25, 0.35, 55.0)
-    eaves_m = rng.uniform(5.0, 11.0)
+    number = sketch.building(random_walls(rng))
+    eaves_m = any_height_m(rng, rng.uniform(5.0, 11.0), 24.0)
     bays = max(1, int(half_v / 14)) if metal and rng.random() < 0.5 else 1
     for bay in range(bays):
         off = (bay + 0.5) * 2 * half_v / bays - half_v
         rise_m = half_v / bays * rng.uniform(0.06, 0.22) if metal else 0.6
         shape = Roof.GABLE if metal else Roof.PARAPET
         surface = roofing(colour, Texture.METAL if metal else Texture.MEMBRANE)
-        sketch.solid(Footprint(u, v + off, half_u, half_v / bays), eaves_m, surface, shape, rise_m, number, seen)
+        sketch.solid(
+            Footprint(u, v + off, half_u, half_v / bays + OVERLAP_M), eaves_m, surface, shape, rise_m, number, seen
+        )
         if metal:
             sketch.mark(Footprint(u, v + off, half_u, 0.3), roofing(vary(rng, colour, 0.05)))
     if rng.random() < 0.5:
@@ -276,7 +207,7 @@ def warehouse(sketch: Sketch, rng, footprint: Footprint, seen: Seen) -> None:
 def tank(sketch: Sketch, rng, u, v, radius_m: float) -> None:
     """A round storage tank."""
     colour = vary(rng, pick(rng, [(225, 225, 222), (190, 190, 186), (160, 150, 140)]), 0.06)
-    number = sketch.building(colour, window_u=0.0)
+    number = sketch.building(plain_walls(tuple(c * rng.uniform(0.7, 1.3) for c in colour)))
     top_m = rng.uniform(6, 14)
     roof = Roof.DISC if rng.random() < 0.6 else Roof.DOME
     sketch.solid(Footprint(u, v, radius_m, radius_m), top_m, roofing(colour), roof, radius_m * 0.12, number)

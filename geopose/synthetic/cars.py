@@ -50,7 +50,7 @@ def car_park(sketch: Sketch, rng, city: City, area: Footprint, fill: float) -> N
             local_fill = np.clip(0.6 * fill * rng.uniform(0.1, 1.6), 0, 0.9)
             occupied = rng.random(bays.size) < local_fill
             for bay, taken in zip(bays, occupied, strict=True):
-                sketch.paint(Footprint(u + bay, v + row + half_row, 0.21, 2.3), line)
+                sketch.paint(Footprint(u + bay, v + row + half_row, 0.13, 2.3), line)
                 if taken:
                     car(sketch, rng, u + bay + 1.35, v + row + half_row + rng.uniform(-0.3, 0.3), (0.0, 1.0))
         if rng.random() < 0.35:

@@ -21,7 +21,7 @@ from geopose.cli import UserError, progress
 from geopose.data.processes import in_processes
 from geopose.geometry import Pose
 from geopose.io.files import remove_unfinished, write_bytes
-from geopose.io.names import agl_name, rgb_name, vflow_name
+from geopose.io.names import ARGUMENTS_FILE, agl_name, rgb_name, vflow_name
 from geopose.io.poses import encode_vflow
 from geopose.io.rasters import encode_agl, encode_rgb
 from geopose.io.tables import write_csv
@@ -35,20 +35,22 @@ from geopose.synthetic.render import render
 from geopose.synthetic.sensor import expose, random_sensor
 from geopose.synthetic.view import View
 
-SCENE_GSD_M = 0.36
+SCENE_GSD_M = 0.18  # fine enough for four samples in a pixel of 0.31 m
 MARGIN_M = 42.0  # ground around the views, so that roofs and shadows from outside reach into them
 VIEWS_PER_PLACE = {"train": 3, "test": 1}  # 1: with few test tiles, the score must not depend on very few places
 SHIFT = 0.06  # views are shifted from the place's middle by up to this share of their size
 CHANGE = 0.02  # share of the objects in training places that are in the image only or in the lidar data only
 OFF_NADIR_DEG = (4.0, 36.0)
+USUAL_OFF_NADIR_DEG = (20.0, 7.0)  # mean and standard deviation of real acquisitions
+USUAL_SHARE = 0.6  # of views with a usual off-nadir angle; the others have any
+RESAMPLED_SHARE = 0.2  # of views whose gsd says nothing about the angle, because a product was resampled
 GSD_M = (0.31, 0.59)
 # gsd at nadir of the satellite that photographs each city: 0.46 m for WorldView-2, 0.31 m for WorldView-3. Which
 # satellite belongs to which city is our assumption. For off-nadir angles up to 36 degrees, the two satellites cover the
 # real data's range of 0.31 to 0.59 m, and scale is nearly a function of gsd and city, as in the real data.
 NADIR_GSD_M = {"ARG": 0.31, "ATL": 0.46, "JAX": 0.31, "OMA": 0.31}
 GSD_SPREAD = 0.01  # standard deviation of log(gsd), from altitude and resampling; our assumption
-ARGUMENTS_FILE = "synthetic.json"
-GENERATOR = 6  # increased whenever the same arguments give different files than before
+GENERATOR = 7  # increased whenever the same arguments give different files than before
 
 
 @dataclass(frozen=True)
@@ -169,13 +171,19 @@ def plan_views(place: Place, options: Options) -> list[ViewPlan]:
     rng = np.random.default_rng(np.random.SeedSequence(options.seed, spawn_key=(*place.key, 0)))
     views = []
     for _ in place.tile_ids:
-        off_nadir_rad = np.radians(rng.uniform(*OFF_NADIR_DEG))
+        off_nadir_deg = rng.uniform(*OFF_NADIR_DEG)
+        if rng.random() < USUAL_SHARE:
+            off_nadir_deg = np.clip(rng.normal(*USUAL_OFF_NADIR_DEG), *OFF_NADIR_DEG)
+        off_nadir_rad = np.radians(off_nadir_deg)
         tangent = geometry.scale_for_off_nadir(off_nadir_rad, 1.0)
         gsd_m = NADIR_GSD_M[place.city] * (1.0 + tangent**2) ** 0.6 * np.exp(GSD_SPREAD * rng.standard_normal())
-        gsd_m = float(np.clip(gsd_m, *GSD_M))
+        if rng.random() < RESAMPLED_SHARE:
+            gsd_m = rng.uniform(*GSD_M)
+        # Rounded, so that processors that differ in the last digit render the same image.
+        gsd_m = round(float(np.clip(gsd_m, *GSD_M)), 9)
         pose = Pose(
-            angle_rad=float(rng.uniform(0.0, geometry.TWO_PI)),
-            scale_px_per_m=float(geometry.scale_for_off_nadir(off_nadir_rad, gsd_m)),
+            angle_rad=round(float(rng.uniform(0.0, geometry.TWO_PI)), 9),
+            scale_px_per_m=round(float(geometry.scale_for_off_nadir(off_nadir_rad, gsd_m)), 9),
             gsd_m=gsd_m,
         )
         shift_x_m, shift_y_m = rng.uniform(-SHIFT, SHIFT, 2) * options.size * gsd_m

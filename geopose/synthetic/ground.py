@@ -10,7 +10,7 @@ import numpy as np
 
 from geopose.synthetic.appearance import TEXTURE_TABLE, Material, noise_fields
 from geopose.synthetic.layout import Layout
-from geopose.synthetic.paint import Rasters, paint_boxes, paint_trees
+from geopose.synthetic.paint import empty_rasters, paint_boxes, paint_trees
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Scene:
     label_height_m float32 [rows, cols]: what the lidar measured on another day. It has no cars, and some objects are
         missing from it or exist only in it.
     albedo uint8 [rows, cols, 3]: colours; material uint8 [rows, cols]: values of Material.
-    building int32 [rows, cols]: 0 = none, otherwise the row of the building in buildings, plus 1.
-    buildings: array of dtype BUILDING, with positions in cells.
+    solid int32 [rows, cols]: 0 = no building, otherwise the row in solids of the box that the cell shows, plus 1.
+    solids: array of dtype BOX, with positions in cells; buildings: array of dtype WALLS, the walls of these boxes.
     open_sky float32 [rows, cols]: share of the sky that the cell sees, in (0, 1].
     """
 
@@ -31,7 +31,8 @@ class Scene:
     label_height_m: np.ndarray
     albedo: np.ndarray
     material: np.ndarray
-    building: np.ndarray
+    solid: np.ndarray
+    solids: np.ndarray
     buildings: np.ndarray
     open_sky: np.ndarray
 
@@ -39,13 +40,7 @@ class Scene:
 def build_scene(layout: Layout) -> Scene:
     """Paint the objects of a Layout into the rasters of a Scene."""
     shape = (layout.size_cells, layout.size_cells)
-    rasters = Rasters(
-        height_m=np.zeros(shape, np.float32),
-        label_height_m=np.zeros(shape, np.float32),
-        albedo=np.zeros((*shape, 3), np.uint8),
-        material=np.zeros(shape, np.uint8),
-        building=np.zeros(shape, np.int32),
-    )
+    rasters = empty_rasters(shape)
     noise = np.roll(noise_fields(), layout.noise_shift, axis=(1, 2))
     paint_boxes(layout.ground, TEXTURE_TABLE, noise, layout.gsd_m, rasters)
     if layout.water is not None:
@@ -54,13 +49,14 @@ def build_scene(layout: Layout) -> Scene:
     paint_trees(layout.trees, noise, layout.gsd_m, rasters)
     return Scene(
         gsd_m=layout.gsd_m,
+        solids=layout.solids,
         buildings=layout.buildings,
         open_sky=_open_sky(rasters.height_m, layout.gsd_m),
         **rasters._asdict(),
     )
 
 
-def _flood(layout: Layout, noise: np.ndarray, rasters: Rasters) -> None:
+def _flood(layout: Layout, noise: np.ndarray, rasters) -> None:
     """Paint banks and water over the ground."""
     rows, cols = rasters.material.shape
     bank, water = layout.water == 1, layout.water == 2

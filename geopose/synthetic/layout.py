@@ -49,7 +49,7 @@ BLOCK_SIZES_M = {
 
 @dataclass(frozen=True)
 class Layout:
-    """Objects of a place in scene cells: arrays of BOX, TREE and BUILDING, and the water mask (0, 1 bank, 2 water)."""
+    """Objects of a place in scene cells: arrays of BOX, TREE and WALLS, and the water mask (0, 1 bank, 2 water)."""
 
     size_cells: int
     gsd_m: float

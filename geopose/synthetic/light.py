@@ -6,8 +6,9 @@ points are in shadow. The resulting raster serves ground, roofs and walls: a poi
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
+
+from geopose.synthetic.kernels import kernel
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def shadow_height(height_m: np.ndarray, gsd_m: float, light: Light) -> np.ndarra
     return np.ascontiguousarray(shadow[:: -1 if flip_y else 1, :: -1 if flip_x else 1])
 
 
-@numba.njit(cache=True, fastmath=True)
+@kernel
 def _sweep_shadow(height_m, slope, drop_m, shadow_m):
     """Fill shadow_m from the last row to the first; each row follows from the next one, which is nearer to the sun.
 

@@ -1,4 +1,4 @@
-"""The objects a city consists of: boxes (roofs, cars, pieces of road, painted ground), trees and wall recipes.
+"""The objects a city consists of: boxes (roofs, cars, pieces of road, painted ground), trees and recipes of walls.
 
 A Sketch collects the objects, site by site. A site is a point of a straight street grid with a direction, in metres.
 All objects are given relative to their site: u runs along its direction, v across it. placement.py later moves the
@@ -79,12 +79,8 @@ TREE = np.dtype(
         ("site", "i4"),
     ]
 )
-BUILDING = np.dtype(
+WALLS = np.dtype(
     [
-        ("x", "f4"),
-        ("y", "f4"),
-        ("ux", "f4"),
-        ("uy", "f4"),
         ("red", "f4"),
         ("green", "f4"),
         ("blue", "f4"),
@@ -93,7 +89,10 @@ BUILDING = np.dtype(
         ("window_u", "f4"),
         ("window_h", "f4"),
         ("glass", "f4"),
-        ("site", "i4"),
+        ("contrast", "f4"),
+        ("mixed", "f4"),
+        ("slab", "f4"),
+        ("blank", "i4"),
     ]
 )
 
@@ -131,6 +130,30 @@ def roofing(colour: tuple[float, float, float], texture: Texture = Texture.PLAIN
     return Surface(colour, texture, Material.ROOF)
 
 
+class Walls(NamedTuple):
+    """What all walls of a building look like; facades.py draws such recipes.
+
+    colour: a sunlit wall's grey values, which may exceed 255
+    floor_m, bay_m: height and width of the part of a wall around one window, metres
+    window_u, window_h: share of that width and height which the window takes
+    glass: grey value of a window; mixed: how much windows differ from each other
+    contrast: 0 = windows cannot be seen, 1 = windows are as dark as glass
+    slab: share of a storey's height that a bright slab or balcony takes
+    blank: bits 0 to 3 stand for the sides +u, +v, -u, -v of each box; a side whose bit is set has no windows
+    """
+
+    colour: tuple[float, float, float]
+    floor_m: float = 3.0
+    bay_m: float = 3.0
+    window_u: float = 0.4
+    window_h: float = 0.45
+    glass: float = 45.0
+    contrast: float = 0.0
+    mixed: float = 0.3
+    slab: float = 0.0
+    blank: int = 0
+
+
 class Crown(NamedTuple):
     """A tree's crown. lumps: relative height of its lumps; pointed: 0 = dome, 1 = cone."""
 
@@ -166,15 +189,9 @@ class Sketch:
         """Start a site at (x, y) of the street grid, with its u axis along (ux, uy). Later objects belong to it."""
         self.sites.append((x_m, y_m, ux, uy))
 
-    def building(self, wall, floor_m=3.0, bay_m=3.0, window_u=0.4, window_h=0.45, glass=45.0) -> int:
-        """Add a building's wall recipe. Returns the building's number, from 1; 0 means no building.
-
-        wall: colour; floor_m, bay_m: height and width of the wall part around one window; window_u, window_h: share of
-        that width and height which the window takes; glass: grey value of the windows.
-        """
-        self.buildings.append(
-            (0.0, 0.0, 1.0, 0.0, *wall, floor_m, bay_m, window_u, window_h, glass, len(self.sites) - 1)
-        )
+    def building(self, walls: Walls) -> int:
+        """Add a building with these walls. Returns the building's number, from 1; 0 means no building."""
+        self.buildings.append((*walls.colour, *walls[1:]))
         return len(self.buildings)
 
     def paint(self, area: Footprint, surface: Surface, round_: bool = False) -> None:

@@ -2,14 +2,17 @@
 
 Objects are painted in order. An object changes a cell only where it is higher than everything painted before it.
 Paint (marks on ground and roofs) has no height: it always changes the colour.
+
+Cells do not know in which part of them an outline runs. So the sides of a box are not vertical steps but narrow ramps,
+with their middle on the outline. Bilinear interpolation reproduces a ramp, and edges are straight at any angle.
 """
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from geopose.synthetic.appearance import NOISE_CELLS, Material, Texture
+from geopose.synthetic.kernels import inlined, kernel
 from geopose.synthetic.objects import Roof, Seen
 
 WRAP = NOISE_CELLS - 1
@@ -18,7 +21,8 @@ PAINT, PAINT_DISC, DISC, DOME = int(Roof.PAINT), int(Roof.PAINT_DISC), int(Roof.
 GABLE, HIP, PARAPET, SHED = int(Roof.GABLE), int(Roof.HIP), int(Roof.PARAPET), int(Roof.SHED)
 CAR, LAWN, SOIL = int(Texture.CAR), int(Texture.LAWN), int(Texture.SOIL)
 DECIDUOUS = int(Material.DECIDUOUS)
-PARAPET_WIDTH_M = 0.8  # two cells: a narrower parapet would have gaps where it is not parallel to the raster
+RAMP_CELLS = 1.6  # width of a box's sides; with 1.0, edges are a fifth less straight
+PARAPET_WIDTH_M = 0.45  # more than two cells, so that it has no gaps where it is not parallel to the raster
 
 
 class Rasters(NamedTuple):
@@ -28,15 +32,26 @@ class Rasters(NamedTuple):
     label_height_m: np.ndarray
     albedo: np.ndarray
     material: np.ndarray
-    building: np.ndarray
+    solid: np.ndarray
 
 
-@numba.njit(cache=True, fastmath=True)
+def empty_rasters(shape: tuple[int, int]) -> Rasters:
+    """Rasters [rows, cols] of flat ground on which nothing is painted."""
+    return Rasters(
+        height_m=np.zeros(shape, np.float32),
+        label_height_m=np.zeros(shape, np.float32),
+        albedo=np.zeros((*shape, 3), np.uint8),
+        material=np.zeros(shape, np.uint8),
+        solid=np.zeros(shape, np.int32),
+    )
+
+
+@kernel
 def _clip_u8(value):
     return np.uint8(min(max(value, 0.0), 255.0))
 
 
-@numba.njit(cache=True, fastmath=True)
+@kernel
 def _edge_m(u, v, half_u, half_v, taper, cut_m):
     """Distance in metres from (u, v) to the outline of a box; negative outside. taper and cut_m as in Footprint."""
     half_v *= 1.0 - 0.5 * taper * (1.0 + u / half_u)
@@ -44,42 +59,49 @@ def _edge_m(u, v, half_u, half_v, taper, cut_m):
     return min(to_u, to_v, (to_u + to_v - cut_m) * 0.7071)
 
 
-@numba.njit(cache=True, fastmath=True)
-def _roof_rise_m(roof, rise_m, u, v, half_u, half_v, edge_m):
+@inlined
+def _ramp(inward_m, gsd_m):
+    """Share of a step's height at inward_m metres inside its outline, from 0 to 1; cells have gsd_m metres."""
+    return min(max(0.5 + inward_m / (RAMP_CELLS * gsd_m), 0.0), 1.0)
+
+
+@kernel
+def _roof_rise_m(roof, rise_m, u, v, half_u, half_v, edge_m, gsd_m):
     """Height of the roof above its eaves at (u, v) metres from the box's middle; the ridge runs along u."""
     if roof == GABLE:
-        return rise_m * (1.0 - abs(v) / half_v)
+        return rise_m * max(1.0 - abs(v) / half_v, 0.0)
     if roof == HIP:
-        return rise_m * min(1.0, min(half_v - abs(v), half_u - abs(u)) / half_v)
+        return rise_m * min(1.0, max(min(half_v - abs(v), half_u - abs(u)), 0.0) / half_v)
     if roof == SHED:
-        return rise_m * (v + half_v) / (2.0 * half_v)
+        return rise_m * min(max((v + half_v) / (2.0 * half_v), 0.0), 1.0)
     if roof == PARAPET:
-        return rise_m if edge_m < PARAPET_WIDTH_M else 0.0
+        return rise_m * _ramp(PARAPET_WIDTH_M - edge_m, gsd_m)
     if roof == DOME:
         r2 = (u / half_u) ** 2 + (v / half_v) ** 2
-        return rise_m * (1.0 - r2)
+        return rise_m * max(1.0 - r2, 0.0)
     return 0.0
 
 
-@numba.njit(cache=True, fastmath=True)
+@kernel
 def paint_boxes(boxes, textures, noise, gsd_m, rasters):
     """Paint the boxes [N] of dtype BOX (positions in cells, lengths in metres) into the Rasters.
 
     textures float32 [T, 7] as TEXTURE_TABLE; noise float32 [3, N, N] as noise_fields; gsd_m metres per cell.
     """
-    height_m, label_height_m, albedo, material, building = rasters
+    height_m, label_height_m, albedo, material, solid = rasters
     rows, cols = height_m.shape
     for i in range(boxes.size):
         box = boxes[i]
         ux, uy, half_u, half_v = box.ux, box.uy, box.half_u, box.half_v
-        reach_x = (abs(ux) * half_u + abs(uy) * half_v) / gsd_m
-        reach_y = (abs(uy) * half_u + abs(ux) * half_v) / gsd_m
+        is_paint = box.roof in (PAINT, PAINT_DISC)
+        margin_m = 0.0 if is_paint else 0.5 * RAMP_CELLS * gsd_m  # the outer half of the ramp
+        reach_x = (abs(ux) * half_u + abs(uy) * half_v) / gsd_m + 0.75 * RAMP_CELLS
+        reach_y = (abs(uy) * half_u + abs(ux) * half_v) / gsd_m + 0.75 * RAMP_CELLS
         x0, x1 = max(0, int(np.ceil(box.x - reach_x))), min(cols - 1, int(np.floor(box.x + reach_x)))
         y0, y1 = max(0, int(np.ceil(box.y - reach_y))), min(rows - 1, int(np.floor(box.y + reach_y)))
         if x1 < x0 or y1 < y0:
             continue
         roof, seen = box.roof, box.seen
-        is_paint = roof in (PAINT, PAINT_DISC)
         is_round = roof in (PAINT_DISC, DISC, DOME)
         is_natural = box.texture in (LAWN, SOIL)
         fine, middle, broad, hue = (
@@ -88,35 +110,39 @@ def paint_boxes(boxes, textures, noise, gsd_m, rasters):
             textures[box.texture, 2],
             textures[box.texture, 3],
         )
+        if not is_natural:  # smooth and mottled surfaces of the same kind: real roofs and roads differ that much
+            uneven = 0.25 + 1.1 * ((i * 40503) % 1024) / 1024.0
+            fine, middle, broad = fine * uneven, middle * uneven, broad * uneven
         joint_u, joint_v, joint_depth = textures[box.texture, 4], textures[box.texture, 5], textures[box.texture, 6]
         for y in range(y0, y1 + 1):
             for x in range(x0, x1 + 1):
                 off_x, off_y = (x - box.x) * gsd_m, (y - box.y) * gsd_m
                 u, v = off_x * ux + off_y * uy, off_y * ux - off_x * uy
                 edge_m = _edge_m(u, v, half_u, half_v, box.taper, box.cut_m)
-                if edge_m < 0.0:
-                    continue
                 if is_round:
                     ragged = 0.35 * noise[1, y & WRAP, x & WRAP] if is_natural else 0.0
-                    if (u / half_u) ** 2 + (v / half_v) ** 2 > 1.0 - ragged:
-                        continue
+                    away = np.sqrt((u / half_u) ** 2 + (v / half_v) ** 2 + ragged)
+                    edge_m = (1.0 - away) * min(half_u, half_v)
+                if edge_m <= -margin_m:
+                    continue
                 if not is_paint:
-                    top = box.top_m + _roof_rise_m(roof, box.rise_m, u, v, half_u, half_v, edge_m)
+                    top = box.top_m + _roof_rise_m(roof, box.rise_m, u, v, half_u, half_v, edge_m, gsd_m)
+                    top *= _ramp(edge_m, gsd_m)
                     if seen != IMAGE_ONLY and top > label_height_m[y, x]:
                         label_height_m[y, x] = top
                     if seen == LABEL_ONLY or top <= height_m[y, x]:
                         continue
                     height_m[y, x] = top
-                    building[y, x] = box.building
+                    solid[y, x] = i + 1 if box.building > 0 else 0
                 material[y, x] = box.material
                 ny, nx = y & WRAP, x & WRAP
                 if not is_paint:  # each roof has its own pattern; ground continues from piece to piece
                     ny, nx = (y + 131 * i) & WRAP, (x + 57 * i) & WRAP
                 gain = 1.0 + fine * noise[0, y & WRAP, x & WRAP] + middle * noise[1, ny, nx]
                 gain += broad * noise[2, y & WRAP, x & WRAP]
-                if joint_u > 0.0 and (u + 1000.0) % joint_u < gsd_m:
+                if joint_u > 0.0 and u - joint_u * np.floor(u / joint_u) < gsd_m:
                     gain -= joint_depth
-                if joint_v > 0.0 and (v + 1000.0) % joint_v < gsd_m:
+                if joint_v > 0.0 and v - joint_v * np.floor(v / joint_v) < gsd_m:
                     gain -= joint_depth
                 if roof == PARAPET and top > box.top_m:
                     gain *= 1.12
@@ -128,10 +154,10 @@ def paint_boxes(boxes, textures, noise, gsd_m, rasters):
                 albedo[y, x, 2] = _clip_u8(box.blue * (gain - tint))
 
 
-@numba.njit(cache=True, fastmath=True)
+@kernel
 def paint_trees(trees, noise, gsd_m, rasters):
     """Paint the crowns [N] of dtype TREE into the Rasters: domes or cones with lumps and ragged outlines."""
-    height_m, label_height_m, albedo, material, building = rasters
+    height_m, label_height_m, albedo, material, solid = rasters
     rows, cols = height_m.shape
     for i in range(trees.size):
         tree = trees[i]
@@ -162,7 +188,7 @@ def paint_trees(trees, noise, gsd_m, rasters):
                 if tree.seen == LABEL_ONLY or top <= height_m[y, x]:
                     continue
                 height_m[y, x] = top
-                building[y, x] = 0
+                solid[y, x] = 0
                 material[y, x] = tree.material
                 gain = 1.0 + 0.10 * lump + twig * leaf + 0.06 * noise[2, y & WRAP, x & WRAP]
                 albedo[y, x, 0] = _clip_u8(tree.red * gain)

@@ -10,13 +10,13 @@ import cv2
 import numpy as np
 
 from geopose import geometry
-from geopose.synthetic.objects import BOX, BUILDING, TREE, Sketch
+from geopose.synthetic.objects import BOX, TREE, WALLS, Sketch
 
 BEND_SPACING_M = 90.0  # between the knots of the bending field
 
 
 class Objects(NamedTuple):
-    """Arrays of BOX (ground, solids), TREE and BUILDING, with positions in scene cells."""
+    """Arrays of BOX (ground, solids) and TREE, with positions in scene cells, and of WALLS (buildings)."""
 
     ground: np.ndarray
     solids: np.ndarray
@@ -99,5 +99,5 @@ def cut_to_scene(sketch: Sketch, placement: Placement, water: np.ndarray | None)
         ground[inside(ground, np.hypot(ground["half_u"], ground["half_v"]))],
         solids[inside(solids, np.hypot(solids["half_u"], solids["half_v"])) & dry(solids)],
         trees[inside(trees, trees["radius_m"] * 1.3) & dry(trees)],
-        place(sketch.buildings, BUILDING),
+        np.array(sketch.buildings, dtype=WALLS),
     )

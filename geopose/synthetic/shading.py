@@ -1,22 +1,32 @@
 """Colours of the visible surface under a light: walls with windows, tree crowns, roofs and ground.
 
-`shade` knows from visibility.py how high the visible point of each pixel is. One kernel goes over the pixels. It finds
-the surface at that point (a building's wall, the side of another object, or a surface seen from above), its colour,
-how it faces the sun and whether it is in shadow, and then adds sunlight and skylight.
+`shade` knows from visibility.py how high the middle of each pixel is. A pixel is the mean of four samples. Where the
+heights around it differ, each sample has a ray of its own, so that edges are straight at any angle. One function finds
+the surface that a sample sees (a building's wall, the side of another object, or a surface seen from above), its
+colour, how it faces the sun and whether it is in shadow, and then adds sunlight and skylight.
 """
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from geopose.synthetic.appearance import Material, Season, season_gains
 from geopose.synthetic.ground import Scene
+from geopose.synthetic.kernels import inlined, kernel
 from geopose.synthetic.light import Light, shadow_height
 from geopose.synthetic.view import View, rays_of
-from geopose.synthetic.visibility import bilinear
+from geopose.synthetic.visibility import BLOCK_CELLS, bilinear, block_maxima, meet
+from geopose.synthetic.walls import face_of, wall_colour
 
-WALL_M = 0.9  # a visible point this far below the surface just behind it is on a wall
+WALL_M = 0.25  # a visible point this far below the surface just behind it is on a wall
+BEHIND_CELLS = (1.3, 2.6, 4.0)  # where to look for the box of a wall; its bilinear step is one cell wide
+ROUGH_M = 1.0  # pixels whose neighbours differ by more than this get a ray for each sample,
+ROUGH_PX = 1.2  # or by more than this many pixels of a wall: in very oblique views a pixel of a wall is lower
+ABOVE_M = 0.6  # such a ray starts this far above the highest neighbour
+# Offsets of a pixel's samples from its middle, in pixels. In SKEWED no two are in one row or column. With them, edges
+# that are nearly parallel to the pixels are as smooth as others.
+SQUARE = ((-0.25, -0.25), (0.25, -0.25), (-0.25, 0.25), (0.25, 0.25))
+SKEWED = ((-0.125, -0.375), (0.375, -0.125), (-0.375, 0.125), (0.125, 0.375))
 DECIDUOUS, EVERGREEN = int(Material.DECIDUOUS), int(Material.EVERGREEN)
 
 
@@ -24,11 +34,13 @@ class _Surfaces(NamedTuple):
     """The rasters [rows, cols] of a scene that the kernel reads; shadow_m from shadow_height, the rest as in Scene."""
 
     height_m: np.ndarray
+    blocks_m: np.ndarray  # block_maxima of height_m
     shadow_m: np.ndarray
     open_sky: np.ndarray
     albedo: np.ndarray
     material: np.ndarray
-    building: np.ndarray
+    solid: np.ndarray
+    solids: np.ndarray
     buildings: np.ndarray
     gsd_m: float
 
@@ -51,11 +63,13 @@ def shade(scene: Scene, agl_m: np.ndarray, view: View, light: Light, season: Sea
     """Colours float32 [H, W, 3] of the visible surface agl_m [H, W] under a light; 0-255, may exceed 255."""
     surfaces = _Surfaces(
         scene.height_m,
+        block_maxima(scene.height_m, BLOCK_CELLS),
         shadow_height(_shading_height(scene, season), scene.gsd_m, light),
         scene.open_sky,
         scene.albedo,
         scene.material,
-        scene.building,
+        scene.solid,
+        scene.solids,
         scene.buildings,
         float(scene.gsd_m),
     )
@@ -87,105 +101,180 @@ def _shading_height(scene: Scene, season: Season) -> np.ndarray:
     return np.where(gap, np.float32(0.25) * scene.height_m, scene.height_m)
 
 
-@numba.njit(cache=True, fastmath=True)
-def _hash(a, b, c):
-    """A number in [0, 1) that looks random but is always the same for the same three integers."""
-    n = (a * 73856093) ^ (b * 19349663) ^ (c * 83492791)
-    n = (n ^ (n >> 13)) * 1274126177
-    return ((n ^ (n >> 16)) & 0xFFFF) / 65536.0
-
-
-@numba.njit(cache=True, fastmath=True)
-def _wall_colour(recipe, x, y, h, normal_x, normal_y, gsd_m, number):
-    """Colour of a wall point: windows by floor and bay, counted from the building's middle."""
-    off_x, off_y = (x - recipe.x) * gsd_m, (y - recipe.y) * gsd_m
-    if abs(normal_x * recipe.ux + normal_y * recipe.uy) > 0.707:
-        along = abs(off_y * recipe.ux - off_x * recipe.uy)
-    else:
-        along = abs(off_x * recipe.ux + off_y * recipe.uy)
-    bay, floor = along / recipe.bay_m, h / recipe.floor_m
-    bay_part, floor_part = bay - int(bay), floor - int(floor)
-    spandrel = 0.5 - 0.5 * recipe.window_h  # wall below and above a window; none if windows are as high as the floor
-    if bay_part < recipe.window_u and spandrel <= floor_part <= 1.0 - spandrel:
-        glass = recipe.glass * (0.6 + 0.9 * _hash(int(bay), int(floor), number))
-        return glass, glass * 1.05, glass * 1.15
-    stain = 1.0 - 0.08 * (floor_part < 0.08)
-    return recipe.red * stain, recipe.green * stain, recipe.blue * stain
-
-
-@numba.njit(cache=True, fastmath=True)
+@kernel
 def _shade_pixels(agl_m, rays, surfaces, illumination, image):
-    """Fill image [H, W, 3] with the colours of the visible points of heights agl_m [H, W]."""
-    height_m, shadow_m, open_sky, albedo, material, building, buildings, gsd_m = surfaces
-    sun_direction, sun_tan, sky, wall, gains, scatter = illumination
-    dx, dy = rays.dx, rays.dy
-    rows, cols = height_m.shape
-    sun_x, sun_y = sun_direction[0] / sun_tan, sun_direction[1] / sun_tan  # relative to a vertical part of 1
-    drop_m = gsd_m * sun_tan
-    for py in range(agl_m.shape[0]):
-        for px in range(agl_m.shape[1]):
+    """Fill image [H, W, 3] with the colours of the visible points; agl_m [H, W] holds the heights at pixel centres."""
+    rows, cols = agl_m.shape
+    cells_per_m = rays.cells_per_m
+    rough_m = min(ROUGH_M, ROUGH_PX * rays.cells_per_px / max(cells_per_m, 1e-9))
+    for py in range(rows):
+        for px in range(cols):
             h = agl_m[py, px]
-            x = rays.x0 + px * rays.cells_per_px + h * rays.cells_per_m * dx
-            y = rays.y0 + py * rays.cells_per_px + h * rays.cells_per_m * dy
-            near_x, near_y = min(max(int(x + 0.5), 0), cols - 1), min(max(int(y + 0.5), 0), rows - 1)
-            slope_x = (bilinear(height_m, x + 0.6, y) - bilinear(height_m, x - 0.6, y)) / (1.2 * gsd_m)
-            slope_y = (bilinear(height_m, x, y + 0.6) - bilinear(height_m, x, y - 0.6)) / (1.2 * gsd_m)
-            # Rays come from the side of +d. So the object behind a visible wall point is on the side of -d.
-            behind_x, behind_y = x - 0.9 * dx, y - 0.9 * dy
-            behind = bilinear(height_m, behind_x, behind_y)
-            is_wall = behind - h > WALL_M
-            steep = np.sqrt(slope_x * slope_x + slope_y * slope_y)
-            if is_wall:
-                near_x = min(max(int(behind_x + 0.5), 0), cols - 1)
-                near_y = min(max(int(behind_y + 0.5), 0), rows - 1)
-            kind = material[near_y, near_x]
-            number = building[near_y, near_x]
-            tree = kind in (DECIDUOUS, EVERGREEN)
-            if is_wall and number > 0 and steep > 0.5:
-                normal_x, normal_y = -slope_x / steep, -slope_y / steep
-                red, green, blue = _wall_colour(buildings[number - 1], x, y, h, normal_x, normal_y, gsd_m, number)
-                facing = max(0.0, normal_x * sun_x + normal_y * sun_y)
-                ambient, blueness = wall, 0.4  # the ground reflects most of this light, so it is less blue
-                shadow_x, shadow_y = x + 1.0 * dx, y + 1.0 * dy
-            elif is_wall:
-                # Lower points take the colour of another part of the crown. Otherwise the side would be one streak.
-                inward = 0.9 + (1.5 * (behind - h) if tree else 0.0)
-                near_x = min(max(int(x - inward * dx + 0.5), 0), cols - 1)
-                near_y = min(max(int(y - inward * dy + 0.5), 0), rows - 1)
-                red, green, blue = albedo[near_y, near_x, 0], albedo[near_y, near_x, 1], albedo[near_y, near_x, 2]
-                depth = max(0.35, 1.0 - 0.10 * (behind - h)) if tree else 0.75
-                red, green, blue = red * depth, green * depth, blue * depth
-                facing, ambient, blueness = 0.7, 0.7 * sky, 1.0
-                shadow_x, shadow_y = x + 0.7 * dx, y + 0.7 * dy
+            low, high = h, h
+            for y in range(max(py - 1, 0), min(py + 2, rows)):
+                for x in range(max(px - 1, 0), min(px + 2, cols)):
+                    low, high = min(low, agl_m[y, x]), max(high, agl_m[y, x])
+            is_rough = high - low > rough_m and cells_per_m > 0.0
+            red, green, blue = 0.0, 0.0, 0.0
+            if not is_rough:
+                red, green, blue = _shade_smooth(px, py, h, rays, surfaces, illumination)
             else:
-                red, green, blue = albedo[near_y, near_x, 0], albedo[near_y, near_x, 1], albedo[near_y, near_x, 2]
-                if 0.0 <= x < cols - 1.001 and 0.0 <= y < rows - 1.001 and steep < 3.0:
-                    col, row = int(x), int(y)
-                    fx, fy = x - col, y - row
-                    w00, w01, w10, w11 = (1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy
-                    red = w00 * albedo[row, col, 0] + w01 * albedo[row, col + 1, 0]
-                    red += w10 * albedo[row + 1, col, 0] + w11 * albedo[row + 1, col + 1, 0]
-                    green = w00 * albedo[row, col, 1] + w01 * albedo[row, col + 1, 1]
-                    green += w10 * albedo[row + 1, col, 1] + w11 * albedo[row + 1, col + 1, 1]
-                    blue = w00 * albedo[row, col, 2] + w01 * albedo[row, col + 1, 2]
-                    blue += w10 * albedo[row + 1, col, 2] + w11 * albedo[row + 1, col + 1, 2]
-                limit = 0.55 if tree else 1.6
-                if steep > limit:  # steps of the raster at edges are not slopes
-                    slope_x, slope_y = slope_x * limit / steep, slope_y * limit / steep
-                upright = 1.0 / np.sqrt(1.0 + slope_x * slope_x + slope_y * slope_y)
-                facing = max(0.0, (1.0 - slope_x * sun_x - slope_y * sun_y) * upright)
-                if tree:  # leaves face all directions, and twigs even more so
-                    facing = facing + scatter[kind] * (0.9 - facing)
-                ambient, blueness = sky, 1.0
-                shadow_x, shadow_y = x, y
-            shadow_x = min(max(shadow_x, 0.0), cols - 1.002)
-            shadow_y = min(max(shadow_y, 0.0), rows - 1.002)
-            lit = (h - bilinear(shadow_m, shadow_x, shadow_y)) / drop_m
-            lit = min(max(lit, 0.0), 1.0)
-            if tree:
-                lit += scatter[kind] * (1.0 - lit)  # light falls through crowns
-            direct = (1.0 - sky) * min(facing, 1.7) * lit
-            diffuse = ambient * open_sky[near_y, near_x]
-            image[py, px, 0] = red * gains[kind, 0] * (direct * 1.02 + diffuse * (1.0 - 0.14 * blueness))
-            image[py, px, 1] = green * gains[kind, 1] * (direct + diffuse * (1.0 - 0.02 * blueness))
-            image[py, px, 2] = blue * gains[kind, 2] * (direct * 0.96 + diffuse * (1.0 + 0.24 * blueness))
+                start = (high + ABOVE_M) * cells_per_m
+                for off_x, off_y in SKEWED:
+                    foot_x = rays.x0 + (px + off_x) * rays.cells_per_px
+                    foot_y = rays.y0 + (py + off_y) * rays.cells_per_px
+                    shift = meet(surfaces.height_m, surfaces.blocks_m, start, foot_x, foot_y, rays)
+                    x, y = foot_x + shift * rays.dx, foot_y + shift * rays.dy
+                    sample = _shade_point(x, y, shift / cells_per_m, rays, surfaces, illumination)
+                    red, green, blue = red + sample[0], green + sample[1], blue + sample[2]
+            image[py, px, 0], image[py, px, 1], image[py, px, 2] = 0.25 * red, 0.25 * green, 0.25 * blue
+
+
+@inlined
+def _shade_smooth(px, py, h, rays, surfaces, illumination):
+    """Sum of the four samples' colours of a pixel without steps: its samples differ in colour and shadow only."""
+    rows, cols = surfaces.height_m.shape
+    shift = h * rays.cells_per_m
+    x = rays.x0 + px * rays.cells_per_px + shift * rays.dx
+    y = rays.y0 + py * rays.cells_per_px + shift * rays.dy
+    near_x, near_y = min(max(int(x + 0.5), 0), cols - 1), min(max(int(y + 0.5), 0), rows - 1)
+    kind = surfaces.material[near_y, near_x]
+    tree = kind in (DECIDUOUS, EVERGREEN)
+    facing = _facing_from_above(x, y, tree, surfaces, illumination)
+    scatter = illumination.scatter[kind] if tree else 0.0
+    facing += scatter * (0.9 - facing)  # leaves face all directions, and twigs even more so
+    ambient = illumination.sky * surfaces.open_sky[near_y, near_x]
+    per_m = 1.0 / (surfaces.gsd_m * illumination.sun_tan)
+    red, green, blue = 0.0, 0.0, 0.0
+    for off_x, off_y in SQUARE:
+        at_x = min(max(x + off_x * rays.cells_per_px, 0.0), cols - 1.002)
+        at_y = min(max(y + off_y * rays.cells_per_px, 0.0), rows - 1.002)
+        colour = _bilinear_colour(surfaces.albedo, at_x, at_y)
+        lit = min(max((h - bilinear(surfaces.shadow_m, at_x, at_y)) * per_m, 0.0), 1.0)
+        lit += scatter * (1.0 - lit)  # light falls through crowns
+        direct = (1.0 - illumination.sky) * facing * lit
+        red += colour[0] * (direct * 1.02 + ambient * 0.86)
+        green += colour[1] * (direct + ambient * 0.98)
+        blue += colour[2] * (direct * 0.96 + ambient * 1.24)
+    gains = illumination.gains
+    return red * gains[kind, 0], green * gains[kind, 1], blue * gains[kind, 2]
+
+
+@inlined
+def _shade_point(x, y, h, rays, surfaces, illumination):
+    """Colour (red, green, blue) of the visible point over cell (x, y) at height h, near a step."""
+    height_m, material, open_sky = surfaces.height_m, surfaces.material, surfaces.open_sky
+    rows, cols = height_m.shape
+    dx, dy = rays.dx, rays.dy
+    near_x, near_y = min(max(int(x + 0.5), 0), cols - 1), min(max(int(y + 0.5), 0), rows - 1)
+    sky, sun_tan = illumination.sky, illumination.sun_tan
+    # Rays come from the side of +d. So the object behind a visible wall point is on the side of -d.
+    behind_x, behind_y = x - BEHIND_CELLS[0] * dx, y - BEHIND_CELLS[0] * dy
+    behind = bilinear(height_m, behind_x, behind_y)
+    is_side = behind - h > WALL_M
+    number = 0
+    if is_side:
+        for far in BEHIND_CELLS:  # where the ray grazes a wall, the wall's cells are further behind it
+            near_x = min(max(int(x - far * dx + 0.5), 0), cols - 1)
+            near_y = min(max(int(y - far * dy + 0.5), 0), rows - 1)
+            number = surfaces.solid[near_y, near_x]
+            if number > 0:
+                break
+        if number == 0:
+            near_x, near_y = min(max(int(behind_x + 0.5), 0), cols - 1), min(max(int(behind_y + 0.5), 0), rows - 1)
+    kind = material[near_y, near_x]
+    tree = kind in (DECIDUOUS, EVERGREEN)
+    shadow_x, shadow_y = x, y
+    if number > 0:
+        red, green, blue, normal_x, normal_y = _wall(number, x, y, h, rays, surfaces)
+        facing = max(0.0, normal_x * illumination.sun_direction[0] + normal_y * illumination.sun_direction[1]) / sun_tan
+        shadow_x, shadow_y = x + 1.5 * normal_x, y + 1.5 * normal_y
+        front_x = min(max(int(x + 4.0 * normal_x + 0.5), 0), cols - 1)
+        front_y = min(max(int(y + 4.0 * normal_y + 0.5), 0), rows - 1)
+        # A wall's foot sees less sky and less sunlit ground than its top.
+        seen = open_sky[front_y, front_x]
+        ambient = illumination.wall * (seen + (1.0 - seen) * min(1.0, h / 20.0)) * (0.75 + 0.25 * min(1.0, h / 8.0))
+        blueness = 0.4  # the ground reflects most of this light, so it is less blue
+    elif is_side:
+        # Lower points take the colour of another part of the crown. Otherwise the side would be one streak.
+        inward = BEHIND_CELLS[0] + (3.0 * (behind - h) if tree else 0.0)
+        near_x = min(max(int(x - inward * dx + 0.5), 0), cols - 1)
+        near_y = min(max(int(y - inward * dy + 0.5), 0), rows - 1)
+        depth = max(0.35, 1.0 - 0.10 * (behind - h)) if tree else 0.75
+        red = depth * surfaces.albedo[near_y, near_x, 0]
+        green = depth * surfaces.albedo[near_y, near_x, 1]
+        blue = depth * surfaces.albedo[near_y, near_x, 2]
+        facing, blueness = 0.7, 1.0
+        ambient = 0.7 * sky * open_sky[near_y, near_x]
+        shadow_x, shadow_y = x + 1.2 * dx, y + 1.2 * dy
+    else:
+        red, green, blue = _bilinear_colour(surfaces.albedo, x, y)
+        facing = _facing_from_above(x, y, tree, surfaces, illumination)
+        if tree:  # leaves face all directions, and twigs even more so
+            facing = facing + illumination.scatter[kind] * (0.9 - facing)
+        ambient, blueness = sky * open_sky[near_y, near_x], 1.0
+    shadow_x = min(max(shadow_x, 0.0), cols - 1.002)
+    shadow_y = min(max(shadow_y, 0.0), rows - 1.002)
+    lit = (h - bilinear(surfaces.shadow_m, shadow_x, shadow_y)) / (surfaces.gsd_m * sun_tan)
+    lit = min(max(lit, 0.0), 1.0)
+    if tree:
+        lit += illumination.scatter[kind] * (1.0 - lit)  # light falls through crowns
+    direct = (1.0 - sky) * min(facing, 2.2) * lit
+    gains = illumination.gains
+    red *= gains[kind, 0] * (direct * 1.02 + ambient * (1.0 - 0.14 * blueness))
+    green *= gains[kind, 1] * (direct + ambient * (1.0 - 0.02 * blueness))
+    blue *= gains[kind, 2] * (direct * 0.96 + ambient * (1.0 + 0.24 * blueness))
+    return red, green, blue
+
+
+@inlined
+def _wall(number, x, y, h, rays, surfaces):
+    """Colour (red, green, blue) and outward normal (x, y) of the wall of box `number` near cell (x, y) at height h."""
+    gsd_m = surfaces.gsd_m
+    box = surfaces.solids[number - 1]
+    off_x, off_y = (x - box.x) * gsd_m, (y - box.y) * gsd_m
+    u, v = off_x * box.ux + off_y * box.uy, off_y * box.ux - off_x * box.uy
+    du, dv = rays.dx * box.ux + rays.dy * box.uy, rays.dy * box.ux - rays.dx * box.uy
+    nu, nv, to_side_m, along, length, side = face_of(box, u, v, du, dv)
+    cosine = max(nu * du + nv * dv, 0.1)
+    # The raster's step is up to a cell off. Along the ray, the point moves onto the side itself.
+    ahead = min(max(to_side_m / cosine, -0.5), 0.5)
+    nu, nv, to_side_m, along, length, side = face_of(box, u + ahead * du, v + ahead * dv, du, dv)
+    h += ahead / (rays.cells_per_m * gsd_m)
+    pixel_m = 0.5 * rays.cells_per_px * gsd_m
+    up_m = min(pixel_m / (rays.cells_per_m * gsd_m), 20.0)
+    recipe = surfaces.buildings[box.building - 1]
+    top_m = box.top_m
+    red, green, blue = wall_colour(recipe, top_m, h, along, length, side, pixel_m, up_m, box.building)
+    return red, green, blue, nu * box.ux - nv * box.uy, nu * box.uy + nv * box.ux
+
+
+@inlined
+def _bilinear_colour(albedo, x, y):
+    """Colour (red, green, blue) of albedo [rows, cols, 3] at fractional cells; the nearest cell's outside."""
+    rows, cols = albedo.shape[:2]
+    x, y = min(max(x, 0.0), cols - 1.001), min(max(y, 0.0), rows - 1.001)
+    col, row = int(x), int(y)
+    fx, fy = np.float32(x - col), np.float32(y - row)
+    w00, w01, w10, w11 = (1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy
+    upper, lower = albedo[row], albedo[row + 1]
+    red = w00 * upper[col, 0] + w01 * upper[col + 1, 0] + w10 * lower[col, 0] + w11 * lower[col + 1, 0]
+    green = w00 * upper[col, 1] + w01 * upper[col + 1, 1] + w10 * lower[col, 1] + w11 * lower[col + 1, 1]
+    blue = w00 * upper[col, 2] + w01 * upper[col + 1, 2] + w10 * lower[col, 2] + w11 * lower[col + 1, 2]
+    return red, green, blue
+
+
+@inlined
+def _facing_from_above(x, y, tree, surfaces, illumination):
+    """How the surface seen from above at (x, y) faces the sun, relative to flat ground."""
+    height_m, gsd_m = surfaces.height_m, surfaces.gsd_m
+    slope_x = (bilinear(height_m, x + 1.2, y) - bilinear(height_m, x - 1.2, y)) / (2.4 * gsd_m)
+    slope_y = (bilinear(height_m, x, y + 1.2) - bilinear(height_m, x, y - 1.2)) / (2.4 * gsd_m)
+    steep = np.sqrt(slope_x * slope_x + slope_y * slope_y)
+    limit = 0.55 if tree else 1.0
+    if steep > limit:  # steps of the raster at edges are not slopes
+        part = limit / steep if tree or steep < 1.6 else 0.0
+        slope_x, slope_y = slope_x * part, slope_y * part
+    upright = 1.0 / np.sqrt(1.0 + slope_x * slope_x + slope_y * slope_y)
+    sun_x, sun_y = illumination.sun_direction
+    return max(0.0, (1.0 - (slope_x * sun_x + slope_y * sun_y) / illumination.sun_tan) * upright)

@@ -7,26 +7,26 @@ surface, it moves in short steps, and the last step is then narrowed down. `visi
 """
 
 import cv2
-import numba
 import numpy as np
 
 from geopose.synthetic.ground import Scene
+from geopose.synthetic.kernels import inlined, kernel
 from geopose.synthetic.view import View, rays_of
 
-BLOCK_CELLS = 4
+BLOCK_CELLS = 8
 SUPER_BLOCKS = 4  # blocks along the side of a super-block; a whole tile of pixels skips super-blocks together
 TILE_PX = 8
 BLOCKS_PER_CELL = 1.0 / BLOCK_CELLS
-STEP_CELLS = 0.4
+STEP_CELLS = 0.7
 
 
 def visible_agl(height_m: np.ndarray, gsd_m: float, view: View) -> np.ndarray:
-    """Height of the first surface that each pixel's ray meets, float32 [H, W] metres.
+    """Height of the first surface that the ray of each pixel's middle meets, float32 [H, W] metres.
 
     height_m float32 [rows, cols] metres over ground cells of gsd_m metres.
     """
-    blocks_m = _block_maxima(height_m, BLOCK_CELLS)
-    supers_m = cv2.dilate(_block_maxima(blocks_m, SUPER_BLOCKS), np.ones((3, 3), np.uint8))
+    blocks_m = block_maxima(height_m, BLOCK_CELLS)
+    supers_m = cv2.dilate(block_maxima(blocks_m, SUPER_BLOCKS), np.ones((3, 3), np.uint8))
     agl_m = np.empty((view.height_px, view.width_px), dtype=np.float32)
     _walk_rays(height_m, blocks_m, supers_m, rays_of(view, gsd_m), agl_m)
     return agl_m
@@ -42,7 +42,7 @@ def label_agl(scene: Scene, agl_m: np.ndarray, view: View) -> np.ndarray:
     lowered_m = np.minimum(scene.label_height_m, scene.height_m)
     sunk = cv2.dilate((lowered_m < scene.height_m).astype(np.uint8), np.ones((3, 3), np.uint8))
     label_m = agl_m.copy()
-    _sink_rays(lowered_m, _block_maxima(lowered_m, BLOCK_CELLS), sunk, rays_of(view, scene.gsd_m), label_m)
+    _sink_rays(lowered_m, block_maxima(lowered_m, BLOCK_CELLS), sunk, rays_of(view, scene.gsd_m), label_m)
     raised = scene.label_height_m > scene.height_m
     if raised.any():
         raised_m = np.where(raised, scene.label_height_m, np.float32(0.0))
@@ -50,12 +50,12 @@ def label_agl(scene: Scene, agl_m: np.ndarray, view: View) -> np.ndarray:
     return label_m
 
 
-@numba.njit(cache=True, fastmath=True, inline="always")
+@inlined
 def bilinear(raster, x, y):
     """Value of a raster [rows, cols] at fractional cells (x, y); 0 outside.
 
-    shading.py uses it too. Numba does not notice there that this function has changed: after a change, delete
-    geopose/synthetic/__pycache__.
+    shading.py uses it, block_maxima and meet, too. Numba does not notice there that a function of this module has
+    changed: after a change, delete geopose/synthetic/__pycache__.
     """
     rows, cols = raster.shape
     if x < 0.0 or y < 0.0 or x > cols - 1.001 or y > rows - 1.001:
@@ -67,8 +67,8 @@ def bilinear(raster, x, y):
     return upper + fy * (lower - upper)
 
 
-@numba.njit(cache=True, fastmath=True)
-def _block_maxima(height_m, side):
+@kernel
+def block_maxima(height_m, side):
     """Highest height of each block of side x side cells, with the ring of cells around it that interpolation reads."""
     rows, cols = height_m.shape
     blocks_m = np.zeros((-(-rows // side), -(-cols // side)), dtype=np.float32)
@@ -82,7 +82,7 @@ def _block_maxima(height_m, side):
     return blocks_m
 
 
-@numba.njit(cache=True, fastmath=True, inline="always")
+@inlined
 def _leave_block(x, y, block_x, block_y, side, rays):
     """Distance down the ray from (x, y) to the border of its block of side cells."""
     leave_x = (x - (block_x + (rays.inverse_dx < 0.0)) * side) * rays.inverse_dx
@@ -90,7 +90,7 @@ def _leave_block(x, y, block_x, block_y, side, rays):
     return min(leave_x, leave_y)
 
 
-@numba.njit(cache=True, fastmath=True)
+@kernel
 def _tile_start(supers_m, start, x, y, rays):
     """Distance along the ray from (x, y) above which no ray of the tile around it meets anything."""
     side = BLOCK_CELLS * SUPER_BLOCKS
@@ -111,7 +111,7 @@ def _tile_start(supers_m, start, x, y, rays):
     return 0.0
 
 
-@numba.njit(cache=True, fastmath=True)
+@kernel
 def _walk_rays(height_m, blocks_m, supers_m, rays, agl_m):
     """Fill agl_m [H, W] with the height at which each pixel's ray first meets the surface height_m."""
     highest = 0.0
@@ -132,11 +132,11 @@ def _walk_rays(height_m, blocks_m, supers_m, rays, agl_m):
             for py in range(tile_y, min(tile_y + tile_px, rows)):
                 for px in range(tile_x, min(tile_x + tile_px, cols)):
                     foot_x, foot_y = rays.x0 + px * cells_per_px, rays.y0 + py * cells_per_px
-                    t = _meet(height_m, blocks_m, start, foot_x, foot_y, rays)
+                    t = meet(height_m, blocks_m, start, foot_x, foot_y, rays)
                     agl_m[py, px] = t * m_per_cell if cells_per_m > 0.0 else bilinear(height_m, foot_x, foot_y)
 
 
-@numba.njit(cache=True, fastmath=True)
+@kernel
 def _sink_rays(height_m, blocks_m, sunk, rays, agl_m):
     """Move the points agl_m [H, W] above sunk cells further down their rays, to the surface height_m."""
     cells_per_m = rays.cells_per_m
@@ -149,13 +149,13 @@ def _sink_rays(height_m, blocks_m, sunk, rays, agl_m):
             if not (0 <= x < cols and 0 <= y < rows) or sunk[y, x] == 0:
                 continue
             if cells_per_m > 0.0:
-                agl_m[py, px] = _meet(height_m, blocks_m, t + 1e-3, foot_x, foot_y, rays) / cells_per_m
+                agl_m[py, px] = meet(height_m, blocks_m, t + 1e-3, foot_x, foot_y, rays) / cells_per_m
             else:
                 agl_m[py, px] = bilinear(height_m, foot_x, foot_y)
 
 
-@numba.njit(cache=True, fastmath=True, inline="always")
-def _meet(height_m, blocks_m, start, foot_x, foot_y, rays):
+@inlined
+def meet(height_m, blocks_m, start, foot_x, foot_y, rays):
     """Horizontal distance in cells from a ray's foot to where it first meets the surface, coming down from start."""
     dx, dy, cells_per_m = rays.dx, rays.dy, rays.cells_per_m
     t, stepped, gap_above = start, False, 0.0

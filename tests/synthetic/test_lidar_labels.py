@@ -30,15 +30,15 @@ def test_labels_made_from_the_image_agl_equal_labels_rendered_from_scratch(angle
     scene = build_scene(plan_place(CITIES["JAX"], "suburb", 500, 0.4, 0.1, np.random.default_rng(1)))
     assert (scene.label_height_m > scene.height_m).any() and (scene.label_height_m < scene.height_m).any()
     view = whole_scene_view(scene, oblique_pose(angle_rad, 30.0), 300, 280)
-    image_agl = visible_agl(scene.height_m, 0.4, view)
-    expected = visible_agl(scene.label_height_m, 0.4, view)
+    image_agl = visible_agl(scene.height_m, scene.gsd_m, view)
+    expected = visible_agl(scene.label_height_m, scene.gsd_m, view)
     changed = 1 - agreement(image_agl, expected, 0.1)
     assert changed > 0.01
     assert 1 - agreement(label_agl(scene, image_agl, view), expected, 0.1) < 0.1 * changed
 
 
 def test_cars_are_in_the_image_and_not_in_the_label():
-    scene = build_scene(plan_place(CITIES["JAX"], "commercial", 500, 0.4, 0.0, np.random.default_rng(1)))
+    scene = build_scene(plan_place(CITIES["JAX"], "commercial", 1100, 0.18, 0.0, np.random.default_rng(1)))
     cars = scene.material == 7
     assert cars.sum() > 200
     assert np.median(scene.height_m[cars]) == pytest.approx(1.5)

@@ -4,7 +4,7 @@ import numpy as np
 
 from geopose import geometry
 from geopose.synthetic.cities import CITIES, deal
-from geopose.synthetic.dataset import Options, plan_places, plan_views, tiles_per_city
+from geopose.synthetic.dataset import RESAMPLED_SHARE, Options, plan_places, plan_views, tiles_per_city
 
 
 def test_every_test_tile_has_a_place_of_its_own():
@@ -43,10 +43,11 @@ def test_views_span_the_real_ranges():
 
 
 def test_scale_is_nearly_a_function_of_gsd_and_city():
-    """As in the challenge's own data: a curve through each city's tiles leaves little of their scales unexplained."""
+    """As in the challenge's own data: a curve through a city's tiles leaves little of most scales unexplained."""
     places = plan_places(Options(train=800, test=0))
     for city in ("ARG", "ATL"):
         poses = [view.pose for place in places if place.city == city for view in plan_views(place, Options())]
         gsd_m, scale = (np.array([getattr(pose, key) for pose in poses]) for key in ("gsd_m", "scale_px_per_m"))
         left = scale - np.polyval(np.polyfit(gsd_m, scale, 4), gsd_m)
-        assert left.var() < 0.05 * scale.var()
+        as_recorded = np.abs(left) < np.quantile(np.abs(left), 1.0 - 1.2 * RESAMPLED_SHARE)
+        assert left[as_recorded].var() < 0.05 * scale.var() < 0.6 * left.var()

@@ -26,7 +26,9 @@ def test_d4_of_a_rendered_tile_is_the_tile_of_the_transformed_scene(city_scene, 
     view = whole_scene_view(moved, geometry.transform_pose(pose, matrix), *expected_agl.shape)
     moved_image, moved_agl = render(moved, view, light, SEASON)
     assert agreement(moved_agl, expected_agl, 0.05) > 0.99  # thin twigs may fall between two steps of a ray
-    assert agreement(moved_image, expected_image, 2.0) > 0.985
+    # The samples of pixels at edges are not mirrored, so the images are compared after the optics.
+    seen = [cv2.GaussianBlur(plane, (0, 0), 1.2) for plane in (moved_image, expected_image)]
+    assert agreement(*seen, 4.0) > 0.985
     if element != "e":  # the test can fail: the old angle describes another picture
         wrong = render(moved, whole_scene_view(moved, pose, *expected_agl.shape), light, SEASON)[1]
         assert agreement(wrong, expected_agl, 0.05) < 0.9
@@ -44,7 +46,7 @@ def test_zoom_multiplies_scale_and_divides_gsd(city_scene, zoom):
     expected_image = cv2.GaussianBlur(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA), (0, 0), 1.5)
     assert agreement(cv2.GaussianBlur(zoomed_image, (0, 0), 1.5), expected_image, 12.0) > 0.9
     inverted = Pose(zoomed_pose.angle_rad, pose.scale_px_per_m / zoom, zoomed_pose.gsd_m)
-    wrong = visible_agl(city_scene.height_m, 0.4, whole_scene_view(city_scene, inverted, size, size))
+    wrong = visible_agl(city_scene.height_m, city_scene.gsd_m, whole_scene_view(city_scene, inverted, size, size))
     assert 1 - agreement(wrong, expected, 0.5) > 2.5 * (1 - agreement(zoomed_agl, expected, 0.5))
 
 
@@ -65,7 +67,7 @@ def test_rotation_adds_to_the_angle(city_scene, theta_rad):
     blurred = [cv2.GaussianBlur(plane, (0, 0), 2.0)[core, core] for plane in (turned_image, expected_image)]
     assert agreement(*blurred, 15.0) > 0.85
     wrong_pose = geometry.transform_pose(pose, geometry.rotation_matrix(-theta_rad))
-    wrong = visible_agl(scene.height_m, 0.4, whole_scene_view(scene, wrong_pose, size, size))
+    wrong = visible_agl(scene.height_m, scene.gsd_m, whole_scene_view(scene, wrong_pose, size, size))
     assert agreement(wrong[core, core], expected[core, core], 0.6) < 0.85
 
 
@@ -73,6 +75,6 @@ def test_height_stretch_multiplies_magnitude(city_scene):
     pose = oblique_pose(5.0)
     steeper = dataclasses.replace(pose, scale_px_per_m=1.5 * pose.scale_px_per_m)
     stretched = made_taller(city_scene, 1.5)
-    agl_m = visible_agl(stretched.height_m, 0.4, whole_scene_view(stretched, pose, 200, 200))
-    expected = 1.5 * visible_agl(city_scene.height_m, 0.4, whole_scene_view(city_scene, steeper, 200, 200))
+    agl_m = visible_agl(stretched.height_m, stretched.gsd_m, whole_scene_view(stretched, pose, 200, 200))
+    expected = 1.5 * visible_agl(city_scene.height_m, city_scene.gsd_m, whole_scene_view(city_scene, steeper, 200, 200))
     assert agreement(agl_m, expected, 0.05) > 0.99

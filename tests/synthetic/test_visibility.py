@@ -32,9 +32,9 @@ def brute_force(height_m: np.ndarray, view: View, gsd_m: float, step_m: float = 
 @pytest.mark.parametrize("angle_rad", ANGLES_RAD)
 def test_fast_renderer_matches_brute_force(city_scene, angle_rad):
     heights = np.minimum(city_scene.height_m, 25.0)
-    view = View(oblique_pose(angle_rad, off_nadir_deg=31.0, gsd_m=0.47), 70, 90, 170.3, 181.8)
-    agl_m = visible_agl(heights, 0.4, view)
-    expected = brute_force(heights, view, 0.4)
+    view = View(oblique_pose(angle_rad, off_nadir_deg=31.0, gsd_m=0.47), 70, 90, 340.6, 363.6)
+    agl_m = visible_agl(heights, city_scene.gsd_m, view)
+    expected = brute_force(heights, view, city_scene.gsd_m)
     assert expected.max() > 5 and (expected > 0.5).mean() > 0.15
     assert agreement(agl_m, expected, 0.15) > 0.98
 
@@ -42,9 +42,9 @@ def test_fast_renderer_matches_brute_force(city_scene, angle_rad):
 @pytest.mark.parametrize("size", [(1, 1), (5, 40)])
 def test_tiny_views_and_straight_down(city_scene, size):
     view = whole_scene_view(city_scene, Pose(0.0, 0.0, 0.4), *size)
-    agl_m = visible_agl(city_scene.height_m, 0.4, view)
+    agl_m = visible_agl(city_scene.height_m, city_scene.gsd_m, view)
     assert agl_m.shape == size
-    cells = [plane.astype(np.float32) for plane in np.broadcast_arrays(*ground_cells(agl_m, 0.4, view))]
+    cells = [plane.astype(np.float32) for plane in np.broadcast_arrays(*ground_cells(agl_m, city_scene.gsd_m, view))]
     expected = cv2.remap(city_scene.height_m, *cells, cv2.INTER_LINEAR)
     np.testing.assert_allclose(agl_m, expected, atol=0.05)
 
@@ -53,7 +53,7 @@ def test_tiny_views_and_straight_down(city_scene, size):
 def test_roof_moved_by_flow_lands_on_its_footprint(angle_rad):
     scene, footprint = tower_scene()
     pose = oblique_pose(angle_rad)
-    agl_m = visible_agl(scene.height_m, 0.4, whole_scene_view(scene, pose, 200, 200))
+    agl_m = visible_agl(scene.height_m, scene.gsd_m, whole_scene_view(scene, pose, 200, 200))
 
     def overlap(angle):
         y, x = np.nonzero(agl_m > 19.9)
@@ -75,10 +75,10 @@ def test_rectified_roofs_cover_their_true_footprints(city_scene, angle_rad):
 
     def buildings(heights_m):
         x, y = (
-            np.clip(np.rint(c).astype(int), 0, len(city_scene.building) - 1)
+            np.clip(np.rint(c).astype(int), 0, len(city_scene.solid) - 1)
             for c in ground_cells(heights_m, city_scene.gsd_m, view)
         )
-        return (city_scene.building[y, x] > 0) & (city_scene.height_m[y, x] > 2)
+        return (city_scene.solid[y, x] > 0) & (city_scene.height_m[y, x] > 2)
 
     seen = np.repeat(buildings(agl_m)[..., None], 3, axis=2).astype(np.uint8)
     ground = rectify(seen, agl_m, pose.scale_px_per_m, pose.angle_rad)
@@ -91,7 +91,7 @@ def test_rectified_roofs_cover_their_true_footprints(city_scene, angle_rad):
 def test_facade_height_runs_from_roof_to_ground():
     scene, _ = tower_scene()
     pose = oblique_pose(0.0, off_nadir_deg=30.0)  # flow points down the image: the facade shows below the roof
-    column = visible_agl(scene.height_m, 0.4, whole_scene_view(scene, pose, 200, 200))[:, 100]
+    column = visible_agl(scene.height_m, scene.gsd_m, whole_scene_view(scene, pose, 200, 200))[:, 100]
     facade = column[(column > 0.3) & (column < 19.7)]
     shift_px = 20.0 * pose.scale_px_per_m
     assert abs(facade.size - shift_px) < 3
