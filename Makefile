@@ -90,15 +90,15 @@ splits: data ## train the default on three kinds of folds; table in docs/splits.
 	@for split in stratified cluster group; do $(MAKE) --no-print-directory folds SPLIT=$$split FOLDS=4 || exit 1; done
 	$(PY) -m geopose compare configs/splits/lite0.yaml --data $(DATA) --folds $(DATA)/folds-stratified4.csv
 
-# The released run uses tiles of another seed than the default. The first training takes more than an hour. The second
-# one takes half an hour on larger tiles and starts from the mean of the first. The weights are stored in float16.
-release: $(READY) ## train runs/synthetic_lite0/fold0 again: configs lite0_large, then lite0_wide (two hours)
-	$(PY) -m geopose synthesize --out data/synthetic-large --train 2400 --test 40 --seed 1
-	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_large.yaml DATA=data/synthetic-large FOLDS=40 FOLD=0
-	[ -d runs/lite0_large/mean ] || $(PY) -m geopose release --run runs/lite0_large/fold0 --out runs/lite0_large/mean
-	$(PY) -m geopose synthesize --out data/synthetic-1024 --train 320 --test 8 --size 1024 --seed 1
-	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_wide.yaml DATA=data/synthetic-1024 FOLDS=40 FOLD=0
-	$(PY) -m geopose release --run runs/lite0_wide/fold0 --out runs/synthetic_lite0/new
+# The released run uses tiles of another seed than the default, and larger ones. The first stage wants a GPU and many
+# cores. The second starts from the mean of the first, on other tiles. The weights are stored in float16.
+release: $(READY) ## train runs/synthetic_lite0/fold0 again: configs lite0_walls, then lite0_towers
+	$(PY) -m geopose synthesize --out data/synthetic-walls --train 400 --test 8 --size 1024 --seed 1
+	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_walls.yaml DATA=data/synthetic-walls FOLDS=40 FOLD=0
+	[ -d runs/lite0_walls/mean ] || $(PY) -m geopose release --run runs/lite0_walls/fold0 --out runs/lite0_walls/mean
+	$(PY) -m geopose synthesize --out data/synthetic-1024 --train 150 --test 8 --size 1024 --seed 1
+	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_towers.yaml DATA=data/synthetic-1024 FOLDS=30 FOLD=0
+	$(PY) -m geopose release --run runs/lite0_towers/fold0 --out runs/synthetic_lite0/new
 	rm -rf runs/synthetic_lite0/fold0 && mv runs/synthetic_lite0/new runs/synthetic_lite0/fold0
 
 demo: $(READY) ## predict IMAGE with the newest run and draw demo.png; ARGS="--gsd 0.5" without a georeference

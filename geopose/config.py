@@ -39,6 +39,7 @@ class AugmentConfig:
     crop_jitter: float = 0.9  # crops have sides crop_px * [jitter, 1 / jitter] and are resized to crop_px
     wide_probability: float = 0.0  # share of crops that show up to wide_factor times the width, at a coarser gsd
     wide_factor: float = 2.0
+    tall_probability: float = 0.0  # share of crops that are the highest of four random ones of the same city
     stretch_probability: float = (
         0.0  # share of crops whose heights are multiplied by 1 / stretch_factor to stretch_factor
     )
@@ -67,7 +68,7 @@ class ModelConfig:
     head_unit: float = 1.0  # factor of a dense head's output; with 10 it counts in tens of metres or px
     gsd_plane: bool = True  # the height head gets gsd as an input
     cities: list[str] = field(default_factory=list)  # the height head gets the image's city, one of these or unknown
-    direction_head: str = "pooled"  # pooled | attention
+    direction_head: str = "pooled"  # pooled | attention (over height gradients) | standing (over heights)
     direction_dropout: float = 0.2  # pooled
     direction_maps: int = 1  # pooled: number of encoder maps that the head gets, counted from the coarsest
     scale_head: bool = False  # predict one scale per image, which multiplies all magnitudes
@@ -118,7 +119,9 @@ class TrainConfig:
     max_minutes: float | None = None  # replaces epochs: the schedule is fitted to this time and training ends with it
     schedule_boundaries: list[float] | None = None  # from a manifest: repeats a run that ended on its time budget
     accumulation_steps: int = 1  # batches per optimizer step
-    precision: str = "fp32"  # fp32 | bf16 | fp16 (GPU only) | auto: bf16 where the device is faster with it
+    # fp32 | bf16 | fp16 (GPU only) | auto: bf16 where the device is faster with it. By PyTorch's default, fp32 on a GPU
+    # uses TF32 in convolutions, which has fewer digits.
+    precision: str = "fp32"
     device: str = "auto"  # auto | cpu | cuda
     gpus: int = 1  # processes on this machine; more than one trains with DistributedDataParallel
     channels_last: bool = True
@@ -197,7 +200,7 @@ CHOICES = {
     "augment.level": ("none", "d4", "safe", "sensor", "light", "medium", "hard"),
     "model.decoder": ("unet", "fpn"),
     "model.decoder_block": ("plain", "residual"),
-    "model.direction_head": ("pooled", "attention"),
+    "model.direction_head": ("pooled", "attention", "standing"),
     "loss.agl": LOSS_NAMES,
     "loss.mag": LOSS_NAMES,
     "optim.schedule": ("cosine", "plateau", "constant"),

@@ -23,6 +23,8 @@ from geopose.io.poses import read_vflow
 from geopose.io.rasters import image_size, read_agl, read_rgb
 from geopose.io.tables import check_labels, find_bad_tiles, read_folds, read_train_table
 
+TALL_CANDIDATES = 4
+
 
 class CropDataset(Dataset):
     """Random augmented crops. dataset[d] is a pure function of the seed and the draw number d.
@@ -58,11 +60,11 @@ class CropDataset(Dataset):
     def __getitem__(self, draw: int) -> dict:
         visit, position = divmod(draw, len(self.rows))
         index = np.random.default_rng([self.seed, visit]).permutation(self.rows)[position]
-        row, label = self.table.iloc[index], self.labels[index]
         rng = np.random.default_rng([self.seed, visit, position])
-        if row.rgb not in self.sizes:
-            self.sizes[row.rgb] = image_size(row.rgb)
-        window = random_window(rng, self.sizes[row.rgb], self.native_crop_px, self.cfg, row.rgb)
+        window = self.draw_window(rng, index)
+        if self.cfg.tall_probability and rng.random() < self.cfg.tall_probability:
+            index, window = self.draw_tall(rng, index, window)
+        row, label = self.table.iloc[index], self.labels[index]
         seed_transform(self.transform, int(rng.integers(2**31)))
         crop = self.transform(
             image=self.read(read_rgb, row.rgb, window),
@@ -70,6 +72,30 @@ class CropDataset(Dataset):
             pose=Pose(label.angle_rad, label.scale_px_per_m, float(row.gsd_m)),
         )
         return make_sample(row, crop["image"], crop["mask"], crop["pose"])
+
+    def draw_window(self, rng: np.random.Generator, index: int) -> Window:
+        """A random window of the tile in row `index` of the table."""
+        path = self.table.rgb.iat[index]
+        if path not in self.sizes:
+            self.sizes[path] = image_size(path)
+        return random_window(rng, self.sizes[path], self.native_crop_px, self.cfg, path)
+
+    def draw_tall(self, rng: np.random.Generator, index: int, window: Window) -> tuple[int, Window]:
+        """Row and window with the highest mean height, among the given one and others of the same city.
+
+        Towers stand on a small share of the tiles. With uniform draws a network hardly sees them, but they decide the
+        score of a downtown.
+        """
+        rows_of_city = np.flatnonzero(self.table.city == self.table.city.iat[index])
+        others = rng.choice(rows_of_city, TALL_CANDIDATES - 1)
+        candidates = [(index, window), *((int(other), self.draw_window(rng, other)) for other in others)]
+        return max(candidates, key=lambda candidate: self.mean_height_m(*candidate))
+
+    def mean_height_m(self, index: int, window: Window) -> float:
+        """Mean of the known heights of a window in metres; 0 without any."""
+        agl_m = self.read(read_agl, self.table.agl.iat[index], window)
+        known = agl_m[np.isfinite(agl_m)]
+        return float(known.mean()) if known.size else 0.0
 
     def read(self, read_raster: Callable, path: str, window: Window) -> np.ndarray:
         """A window of a tile, from memory if the whole tile is there."""

@@ -133,3 +133,30 @@ class AttentionDirectionHead(nn.Module):
         steep = steep + nn.functional.pad((agl_m[..., 1:, :] - agl_m[..., :-1, :]).abs(), (0, 0, 0, 1))
         steep = nn.functional.adaptive_avg_pool2d(steep, features.shape[-2:]).flatten(2)
         return (direction * steep.softmax(-1)).sum(-1)
+
+
+class StandingDirectionHead(nn.Module):
+    """A direction per pixel, averaged with the predicted height as weight.
+
+    Only what stands leans: walls and roofs decide, and streets and shadows hardly count. Where a pixel does not show a
+    direction, the head can predict a short vector, which then counts less than a long one.
+    forward(decoder features [B,C,h,w], agl_m [B,1,H,W]) returns [B,2]. No gradient flows into the height.
+    Source: the idea of attention of the second-place write-up, with heights in place of their gradients.
+    """
+
+    LEAST_M = 0.05  # weight of ground, so that an image without anything that stands has a direction as well
+    MOST_M = 30.0  # so that one tower does not decide for all other buildings
+
+    def __init__(self, in_channels: int, activation: str):
+        super().__init__()
+        self.dense = nn.Sequential(
+            nn.Conv2d(in_channels, in_channels, 3, padding=1),
+            instantiate_activation_block(activation, inplace=True),
+            nn.Conv2d(in_channels, 2, 1),
+        )
+
+    def forward(self, features, agl_m):
+        direction = self.dense(features).float().flatten(2)
+        weight = agl_m.detach().float().clamp(0.0, self.MOST_M) + self.LEAST_M
+        weight = nn.functional.adaptive_avg_pool2d(weight, features.shape[-2:]).flatten(2)
+        return (direction * weight).sum(-1) / weight.sum(-1)

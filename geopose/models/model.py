@@ -18,8 +18,10 @@ from geopose.models.heads import (
     GradualUpsample,
     PooledDirectionHead,
     PooledScaleHead,
+    StandingDirectionHead,
 )
 
+DENSE_DIRECTION_HEADS = {"attention": AttentionDirectionHead, "standing": StandingDirectionHead}
 UNET_BLOCKS = {"plain": UnetBlock, "residual": UnetResidualBlock}
 CITY_DROPOUT = 0.1  # share of training images whose city is withheld, so that the slot of unknown cities is trained
 
@@ -52,8 +54,8 @@ class PoseModel(nn.Module):
         self.mag_head = DenseHead(width, *shape)
         pooled = sum(encoder.channels[-cfg.direction_maps :])
         self.scale_head = PooledScaleHead(pooled, cfg.activation) if cfg.scale_head else None
-        if cfg.direction_head == "attention":
-            self.direction_head = AttentionDirectionHead(finest, cfg.activation)
+        if cfg.direction_head in DENSE_DIRECTION_HEADS:
+            self.direction_head = DENSE_DIRECTION_HEADS[cfg.direction_head](finest, cfg.activation)
         else:
             self.direction_head = PooledDirectionHead(pooled, cfg.activation, cfg.direction_dropout)
 
@@ -67,7 +69,7 @@ class PoseModel(nn.Module):
         decoded = self.decoder(maps)[0]
         features = self.upsample(decoded)
         agl_m = self.agl_head(torch.cat([features, *self.condition_planes(features, gsd_m, city)], dim=1))
-        if self.cfg.direction_head == "attention":
+        if self.cfg.direction_head in DENSE_DIRECTION_HEADS:
             direction = self.direction_head(decoded, agl_m)
         else:
             direction = self.direction_head(maps[-self.cfg.direction_maps :])
@@ -101,6 +103,8 @@ def create_decoder(encoder: Encoder, cfg: ModelConfig) -> nn.Module:
         out_channels=tuple(cfg.decoder_channels),
         block_type=UNET_BLOCKS[cfg.decoder_block],
         upsample_block=cfg.upsample,
+        # By default toolbelt aligns corners, which shifts maps by up to half a pixel towards the borders.
+        upsample_kwargs={"align_corners": False} if cfg.upsample == "bilinear" else None,
         activation=cfg.activation,
     )
 

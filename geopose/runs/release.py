@@ -1,8 +1,9 @@
 """Make a run small enough for the repository: `python -m geopose release --run RUN --out DIR`.
 
 The new run has one checkpoint: the mean of the run's checkpoints, in float16, which halves the file size. Settings and
-training curves are copied. The manifest is that of the training, with two changes: "checkpoints" names the new file and
-its validation score, which is computed again, and "released" lists the checkpoints of the mean.
+training curves are copied. The manifest is that of the training, with these changes: "checkpoints" names the new file
+and its validation score, which is computed again on the CPU in float32. "released" lists the checkpoints of the mean,
+and the device and precision of the training.
 """
 
 import shutil
@@ -42,8 +43,10 @@ def release(run: Path, out: Path) -> dict:
         for name in COPIED:
             shutil.copyfile(run / name, new / name)
         kept = {"file": path.name, "sha256": fingerprint_file(path)}
-        released = {"mean_of": trained["checkpoints"], "weights": "float16"}
-        manifest = trained | {"checkpoints": [kept], "released": released}
+        # The score is computed again on the CPU in float32, so that every machine can verify it.
+        origin = {key: trained[key] for key in ("device", "precision")}
+        released = {"mean_of": trained["checkpoints"], "weights": "float16", "trained_on": origin}
+        manifest = trained | {"checkpoints": [kept], "released": released, "device": "cpu", "precision": "fp32"}
         write_manifest(new, manifest)
         kept["r2"] = validation_r2(new)
         write_manifest(new, manifest)
@@ -55,7 +58,7 @@ def main() -> int:
     """Write the released run and print its size and score."""
     parser = Parser(
         "Shrink a run to one checkpoint, the mean of its checkpoints in float16.",
-        "python -m geopose release --run runs/lite0_large/fold0 --out runs/synthetic_lite0/fold0",
+        "python -m geopose release --run runs/lite0_towers/fold0 --out runs/synthetic_lite0/fold0",
     )
     parser.add_argument("--run", required=True, type=Path, metavar="RUN", help="a finished run; its data must exist")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the released run")

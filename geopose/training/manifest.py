@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from geopose.io.names import ARGUMENTS_FILE
 from geopose.io.tables import read_train_table
 from geopose.runs.folder import digest_folder
 
@@ -40,7 +41,14 @@ def git_commit() -> str | None:
 
 
 def fingerprint_data(root: str) -> str:
-    """SHA-256 over the folder's tables and the names and sizes of its training files."""
+    """SHA-256 over the folder's tables and the names and sizes of its training files.
+
+    For a rendered folder, its arguments replace the sizes: they determine all files, and processors with other
+    instructions round a few pixels differently.
+    """
+    arguments = Path(root) / ARGUMENTS_FILE
+    if arguments.exists():
+        return digest_folder(root, "geopose_train.csv", [arguments.read_text()])
     table = read_train_table(root)
     files = map(Path, [*table.rgb, *table.agl, *table.vflow])
     return digest_folder(root, "geopose_train.csv", (f"{path.name} {path.stat().st_size}\n" for path in files))

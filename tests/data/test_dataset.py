@@ -150,6 +150,19 @@ def test_a_wide_crop_is_coarser_and_has_its_files_gsd(table):
         assert float(sample["scale_px_per_m"] * sample["gsd_m"]) == pytest.approx(label.scale_px_per_m * 0.35, rel=1e-5)
 
 
+def test_tall_crops_show_higher_places_of_the_same_city(table):
+    cfg = AugmentConfig(level="none", crop_px=12, crop_jitter=1.0)
+    tall = AugmentConfig(level="none", crop_px=12, crop_jitter=1.0, tall_probability=1.0)
+    usual, chosen = (CropDataset(table, c, ModelConfig(), seed=1) for c in (cfg, tall))
+    pairs = [(usual[draw], chosen[draw]) for draw in range(40)]
+    heights_m = np.array([[np.nanmean(sample["agl_m"].numpy()) for sample in pair] for pair in pairs])
+    assert (heights_m[:, 1] >= heights_m[:, 0] - 1e-3).all()  # the usual crop is one of the candidates
+    assert heights_m[:, 1].mean() > heights_m[:, 0].mean()
+    assert [a["city"] for a, _ in pairs] == [b["city"] for _, b in pairs]
+    again = CropDataset(table, tall, ModelConfig(), seed=1)[3]
+    assert torch.equal(again["image"], chosen[3]["image"])
+
+
 def test_a_crop_larger_than_the_tile_is_refused(table):
     with pytest.raises(UserError, match=r"24x32 is smaller than a crop of 64 px; lower augment.crop_px"):
         CropDataset(table, AugmentConfig(crop_px=64), ModelConfig(), seed=1)[0]

@@ -3,12 +3,13 @@
 import pytest
 import torch
 from pytorch_toolbelt.modules import encoders as toolbelt
+from pytorch_toolbelt.modules.upsample import BilinearInterpolationLayer
 
 from geopose.cli import UserError
 from geopose.config import ModelConfig
 from geopose.models.checkpoints import load_weights, save_weights
 from geopose.models.encoders import create_encoder
-from geopose.models.heads import AttentionDirectionHead
+from geopose.models.heads import AttentionDirectionHead, StandingDirectionHead
 from geopose.models.model import CITY_DROPOUT, count_parameters, create_model
 
 CITIES = ["ARG", "JAX"]
@@ -81,6 +82,7 @@ def test_bf16_autocast_agrees_with_fp32(model):
         {"encoder": "resnet18", "encoder_weights": "none"},
         {"decoder": "fpn", "decoder_channels": [16]},
         {"direction_head": "attention"},
+        {"direction_head": "standing"},
         {"gsd_plane": False, "cities": ["ARG", "OMA"]},
         {"scale_head": True},
     ],
@@ -207,6 +209,33 @@ def test_attention_looks_where_the_height_changes():
     torch.testing.assert_close(direction[0], along_wall, atol=1e-4, rtol=1e-4)
     direction.sum().backward()
     assert agl_m.grad is None
+
+
+def test_standing_pixels_decide_the_direction():
+    head = StandingDirectionHead(4, "silu")
+    features = torch.randn(1, 4, 16, 16)
+    agl_m = torch.zeros(1, 1, 64, 64)
+    agl_m[..., 32:48, 8:24] = 20.0  # rows 8 to 11 and columns 2 to 5 of the features
+    agl_m.requires_grad_()
+    direction = head(features, agl_m)
+    dense = head.dense(features)[0]
+    standing = dense[:, 8:12, 2:6].mean((-2, -1))
+    torch.testing.assert_close(direction[0], standing, atol=0.1, rtol=0.1)
+    assert (direction[0] - standing).norm() < 0.3 * (dense.mean((-2, -1)) - standing).norm()
+    direction.sum().backward()
+    assert agl_m.grad is None
+    flat = head(features, torch.zeros(1, 1, 64, 64))
+    torch.testing.assert_close(flat[0], dense.mean((-2, -1)), atol=1e-5, rtol=1e-4)
+
+
+def test_the_decoder_does_not_shift_maps_towards_the_borders():
+    """A ramp that is enlarged stays the same ramp; with aligned corners it would be steeper or flatter."""
+    model = create_model(ModelConfig(**SMALL))
+    enlarge = [m for m in model.decoder.modules() if isinstance(m, BilinearInterpolationLayer)]
+    assert enlarge
+    ramp = torch.arange(8.0).expand(1, enlarge[0].in_channels, 8, 8)
+    wide = enlarge[0](ramp, (16, 16))
+    torch.testing.assert_close(wide[0, 0, 0, 2:-2].diff(), torch.full((11,), 0.5))
 
 
 @pytest.mark.parametrize(("name", "toolbelts"), [("b6", toolbelt.B6Encoder), ("b7", toolbelt.B7Encoder)])

@@ -45,6 +45,8 @@ def test_a_released_run_is_a_run(tiny_data, trained, tmp_path):
     assert [path.name for path in out.parent.iterdir()] == ["released"]
     manifest = read_manifest(out)
     assert manifest["released"]["mean_of"] == read_manifest(trained)["checkpoints"]
+    assert manifest["released"]["trained_on"]["precision"] == read_manifest(trained)["precision"]
+    assert (manifest["device"], manifest["precision"]) == ("cpu", "fp32")  # what verify uses, on every machine
     assert f"validation R2 {manifest['checkpoints'][0]['r2']:.4f}" in done.stdout
     assert all(same for same, _ in [*check_hashes(out), *check_score(out)])
     pd.testing.assert_frame_equal(pd.read_csv(out / "metrics.csv"), pd.read_csv(trained / "metrics.csv"))
