@@ -28,7 +28,8 @@ class Blend:
     def add(self, prediction: dict, weight: float = 1.0) -> None:
         """Add one prediction with a positive weight.
 
-        prediction: agl_m [B,1,H,W] metres, direction [B,2] of length 1, scale_px_per_m [B].
+        prediction: agl_m [B,1,H,W] metres, direction [B,2], scale_px_per_m [B]. A long direction counts more than a
+        short one.
         """
         self.weight += weight
         summed = ("direction", "scale_px_per_m")

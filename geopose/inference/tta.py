@@ -79,9 +79,10 @@ class TTAModel(nn.Module):
 def predict_view(model: nn.Module, batch: dict, view: str = "e", zoom: float = 1.0) -> dict:
     """A PoseModel's prediction of one view at one size, in the image's own frame, float32.
 
-    batch: image [B,3,H,W], gsd_m [B], city (B names). Returns agl_m [B,1,H,W] metres, direction [B,2] of length 1, and
-    scale_px_per_m [B], fitted to the view's own magnitudes and heights. Turning an image does not change its scale.
-    Enlarging it by zoom multiplies magnitudes by zoom, so forward_zoomed divides them again.
+    batch: image [B,3,H,W], gsd_m [B], city (B names). Returns agl_m [B,1,H,W] metres, direction [B,2], whose length
+    says how certain the network is, and scale_px_per_m [B], fitted to the view's own magnitudes and heights. Turning an
+    image does not change its scale. Enlarging it by zoom multiplies magnitudes by zoom, so forward_zoomed divides them
+    again.
     """
     image = TURNS[view](batch["image"]).contiguous(memory_format=torch.channels_last)
     zoom = zoom * model.cfg.input_zoom
@@ -92,7 +93,7 @@ def predict_view(model: nn.Module, batch: dict, view: str = "e", zoom: float = 1
         direction = transform_direction(outputs["direction"].float(), D4_MATRICES[back])
     return {
         "agl_m": agl_m,
-        "direction": nn.functional.normalize(direction, dim=-1),
+        "direction": direction,
         "scale_px_per_m": fit_scale(mag_px, agl_m)[:, 0],
     }
 
@@ -100,25 +101,29 @@ def predict_view(model: nn.Module, batch: dict, view: str = "e", zoom: float = 1
 def predict_sizes(model: nn.Module, batch: dict, view: str, sizes: dict[float, float]) -> dict:
     """A PoseModel's prediction of one view, combined from several image sizes. Returns what predict_view returns.
 
-    sizes: zoom -> positive weight. The size nearest to 1 decides scale and direction alone, because thin walls show
-    the lean and need full resolution. Heights are the weighted mean of all sizes, with negative heights as 0. Before
-    that, a smaller size gets the detail of the nearest size that it cannot resolve itself: it then moves whole roofs
-    and leaves edges sharp.
+    sizes: zoom -> positive weight. The size nearest to 1 decides the scale alone. Directions are summed with their
+    lengths: a thin wall shows the lean at full size only, a high one at a smaller size, and the network is more certain
+    where it sees a wall. Heights are the weighted mean of all sizes, with negative heights as 0. Before that, a smaller
+    size gets the detail of the nearest size that it cannot resolve itself: it then moves whole roofs and leaves edges
+    sharp.
     """
     nearest = min(sizes, key=lambda zoom: abs(math.log(zoom)))
     pose = predict_view(model, batch, view, nearest)
     if len(sizes) == 1:
         return pose
     agl_m = pose["agl_m"].clamp(min=0) * sizes[nearest]
+    direction = pose["direction"] * sizes[nearest]
     for zoom, weight in sizes.items():
         if zoom == nearest:
             continue
-        other_m = predict_view(model, batch, view, zoom)["agl_m"]
+        other = predict_view(model, batch, view, zoom)
+        other_m, direction = other["agl_m"], direction + weight * other["direction"]
         if zoom < nearest:
             resolution = zoom * model.cfg.input_zoom / model.cfg.head_stride
             other_m = other_m + detail_beyond(pose["agl_m"], resolution)
         agl_m.add_(other_m.clamp(min=0), alpha=weight)
-    return pose | {"agl_m": agl_m / sum(sizes.values())}
+    total = sum(sizes.values())
+    return pose | {"agl_m": agl_m / total, "direction": direction / total}
 
 
 def detail_beyond(values, resolution: float):

@@ -81,7 +81,7 @@ def test_zoomed_views_come_back_in_the_images_own_frame(view, zoom):
     inside = (slice(None), slice(4, -4), slice(4, -4))
     torch.testing.assert_close(prediction["agl_m"][:, 0][inside], height[inside], atol=0.05, rtol=0)
     torch.testing.assert_close(prediction["scale_px_per_m"], scale, rtol=1e-4, atol=0)
-    torch.testing.assert_close(prediction["direction"], direction, atol=5e-3, rtol=0)
+    torch.testing.assert_close(nn.functional.normalize(prediction["direction"]), direction, atol=5e-3, rtol=0)
 
 
 @pytest.mark.parametrize("input_zoom", [0.5, 1.5])
@@ -104,20 +104,20 @@ def test_small_sizes_get_the_detail_they_cannot_resolve(view):
     pose = predict_sizes(ReadsTheAnswer(), batch, view, {0.5: 1.0, 1.0: 2.0})
     torch.testing.assert_close(pose["agl_m"][:, 0], height, atol=2e-2, rtol=0)
     torch.testing.assert_close(pose["scale_px_per_m"], scale)
-    torch.testing.assert_close(pose["direction"], direction, atol=1e-4, rtol=0)
+    torch.testing.assert_close(nn.functional.normalize(pose["direction"]), direction, atol=1e-4, rtol=0)
 
 
 class KnowsOneSize(ReadsTheAnswer):
-    """Like ReadsTheAnswer for an image of GSD_M. At other sizes it predicts flat ground and the opposite direction."""
+    """Like ReadsTheAnswer for an image of GSD_M. At other sizes: flat ground and a short opposite direction."""
 
     def forward(self, image, gsd_m, city, native_gsd_m=None):
         outputs = super().forward(image, gsd_m, city, native_gsd_m)
         if native_gsd_m is None:
             return outputs
-        return outputs | {"agl_m": outputs["agl_m"] * 0, "direction": -outputs["direction"]}
+        return outputs | {"agl_m": outputs["agl_m"] * 0, "direction": -0.1 * outputs["direction"]}
 
 
-def test_sizes_are_combined_by_weight_and_the_own_size_decides_the_pose():
+def test_sizes_are_combined_by_weight():
     """A roof that a small view predicts as ground gets lower by that view's share, and its edges stay sharp."""
     batch, _, scale, direction = make_scene(smooth=False)
     roof = torch.zeros(2, 1, 48, 48)
@@ -128,23 +128,38 @@ def test_sizes_are_combined_by_weight_and_the_own_size_decides_the_pose():
     torch.testing.assert_close(heights[:, 20:28, 20:28], torch.full((2, 8, 8), 7.5), atol=0.05, rtol=0)
     assert (heights[:, 24, 8] > 8.5).all() and (heights[:, 24, 7] == 0).all()  # the step at the edge
     torch.testing.assert_close(pose["scale_px_per_m"], scale)
-    torch.testing.assert_close(pose["direction"], direction, atol=1e-4, rtol=0)
+    torch.testing.assert_close(nn.functional.normalize(pose["direction"]), direction, atol=1e-4, rtol=0)
+
+
+def test_a_certain_direction_counts_more_than_an_uncertain_one():
+    """The length of a direction is its weight, over sizes, turned views and models."""
+
+    class CertainInSmallViews(ReadsTheAnswer):
+        def forward(self, image, gsd_m, city, native_gsd_m=None):
+            outputs = super().forward(image, gsd_m, city, native_gsd_m)
+            certain, doubtful = torch.tensor([0.0, 0.9]), torch.tensor([0.3, 0.0])
+            direction = doubtful if native_gsd_m is None else certain
+            return outputs | {"direction": direction.expand(len(image), 2)}
+
+    batch, *_ = make_scene(smooth=True)
+    pose = TTAModel(CertainInSmallViews(), ("e",), {1.0: 1.0, 0.5: 1.0})(**batch)
+    expected = nn.functional.normalize(torch.tensor([[0.3, 0.9]]))
+    torch.testing.assert_close(pose["direction"], expected.expand(2, 2))
 
 
 @pytest.mark.parametrize(("sizes", "own"), [((0.5, 1.0, 2.0), 1.0), ((0.5, 1.6), 1.6)])
-def test_scale_and_direction_come_from_the_size_nearest_the_images_own(sizes, own):
+def test_the_scale_comes_from_the_size_nearest_the_images_own(sizes, own):
     class LeansBySize(ReadsTheAnswer):
         def forward(self, image, gsd_m, city, native_gsd_m=None):
             outputs = super().forward(image, gsd_m, city, native_gsd_m)
-            turn = torch.stack([gsd_m, torch.ones_like(gsd_m)], dim=-1)
-            return outputs | {"direction": turn, "mag_px": outputs["mag_px"] * gsd_m.view(-1, 1, 1, 1)}
+            return outputs | {"mag_px": outputs["mag_px"] * gsd_m.view(-1, 1, 1, 1)}
 
     batch, *_ = make_scene(smooth=True)
     expected = {zoom: predict_view(LeansBySize(), batch, "e", zoom) for zoom in sizes}
     pose = predict_sizes(LeansBySize(), batch, "e", dict.fromkeys(sizes, 1.0))
-    for key in ("direction", "scale_px_per_m"):
-        torch.testing.assert_close(pose[key], expected[own][key])
-        assert not any(torch.allclose(expected[z][key], expected[own][key], rtol=0.05) for z in sizes if z != own)
+    scale = {zoom: prediction["scale_px_per_m"] for zoom, prediction in expected.items()}
+    torch.testing.assert_close(pose["scale_px_per_m"], scale[own])
+    assert not any(torch.allclose(scale[zoom], scale[own], rtol=0.05) for zoom in sizes if zoom != own)
 
 
 def test_d4_is_eight_different_views_predicted_one_after_the_other():
