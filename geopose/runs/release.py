@@ -8,6 +8,7 @@ and the device and precision of the training.
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -22,15 +23,17 @@ from geopose.runs.verify import validation_r2
 COPIED = ("config.yaml", "metrics.csv", "train.log")
 
 
-def release(run: Path, out: Path) -> dict:
+def release(run: Path, out: Path, others: Sequence[Path] = ()) -> dict:
     """Write the released run into a new folder, completely or not at all, and return its manifest.
 
+    others: finished runs of the same model. The means of all runs count equally: between a run and its continuation on
+    other crops, the mean of the weights keeps more of what both have learned.
     Raises UserError when out exists or a weight is too large for float16.
     """
     if out.exists():
         raise UserError(f"{out} already exists; remove it or give another --out")
     trained = read_manifest(run)
-    ranked = weigh_checkpoints(checkpoint_paths(run), BlendConfig())
+    ranked = [pair for one in (run, *others) for pair in weigh_checkpoints(checkpoint_paths(one), BlendConfig())]
     model = load_average_model(run, ranked, torch.device("cpu")).half()
     broken = [name for name, values in model.state_dict().items() if not bool(torch.isfinite(values).all())]
     if broken:
@@ -46,6 +49,8 @@ def release(run: Path, out: Path) -> dict:
         # The score is computed again on the CPU in float32, so that every machine can verify it.
         origin = {key: trained[key] for key in ("device", "precision")}
         released = {"mean_of": trained["checkpoints"], "weights": "float16", "trained_on": origin}
+        if others:
+            released["and_of"] = {str(other): read_manifest(other)["checkpoints"] for other in others}
         manifest = trained | {"checkpoints": [kept], "released": released, "device": "cpu", "precision": "fp32"}
         write_manifest(new, manifest)
         kept["r2"] = validation_r2(new)
@@ -58,12 +63,15 @@ def main() -> int:
     """Write the released run and print its size and score."""
     parser = Parser(
         "Shrink a run to one checkpoint, the mean of its checkpoints in float16.",
-        "python -m geopose release --run runs/lite0_towers/fold0 --out runs/synthetic_lite0/fold0",
+        "python -m geopose release --run runs/lite0_towers/fold0 --others runs/lite0_walls/mean --out runs/released",
     )
     parser.add_argument("--run", required=True, type=Path, metavar="RUN", help="a finished run; its data must exist")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the released run")
+    parser.add_argument(
+        "--others", nargs="+", default=[], type=Path, metavar="RUN", help="runs whose weights are averaged with RUN's"
+    )
     args = parser.parse_args()
-    kept = release(args.run, args.out)["checkpoints"][0]
+    kept = release(args.run, args.out, args.others)["checkpoints"][0]
     megabytes = (args.out / "checkpoints" / kept["file"]).stat().st_size / 1e6
     print(f"{args.out}: {megabytes:.1f} MB, validation R2 {kept['r2']:.4f}")
     return 0

@@ -1,12 +1,13 @@
 """Released runs: the mean of checkpoints in half the bytes, and the run in the repository."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
 import torch
 from helpers import REPO, assert_user_error, config_of, run
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from geopose.io.tables import read_test_table
 from geopose.runs.folder import checkpoint_paths, read_manifest
@@ -55,6 +56,22 @@ def test_a_released_run_is_a_run(tiny_data, trained, tmp_path):
     assert predicted.returncode == 0, predicted.stderr
     again = run("-m", "geopose", "verify", "--run", out, "--retrain")
     assert_user_error(again, "mean of another run's checkpoints")
+
+
+def test_the_mean_of_two_runs_counts_both_equally(trained, tmp_path):
+    """One checkpoint of another run weighs as much as two of this run together."""
+    release(trained, tmp_path / "first")
+    (mean,) = checkpoint_paths(tmp_path / "first")
+    other = tmp_path / "other"
+    shutil.copytree(tmp_path / "first", other)
+    (doubled,) = checkpoint_paths(other)
+    save_file({key: 2 * v if v.is_floating_point() else v for key, v in load_file(mean).items()}, doubled)
+    manifest = release(trained, tmp_path / "both", [other])
+    assert list(manifest["released"]["and_of"]) == [str(other)]
+    both = load_file(checkpoint_paths(tmp_path / "both")[0])
+    for key, value in load_file(mean).items():
+        if value.is_floating_point():
+            torch.testing.assert_close(both[key].float(), 1.5 * value.float(), rtol=5e-3, atol=1e-5)
 
 
 def test_no_folder_is_overwritten_or_left_incomplete(trained, tmp_path):
