@@ -62,7 +62,8 @@ def test_stretched_tile_is_the_tile_of_the_stretched_scene(name, factor):
     assert np.median(error_m[tall]) < 0.1 and (error_m[flat] > 1).mean() < 0.001
     assert (error_m[known] > 1).mean() < 0.02  # half a pixel along a wall may be a metre of height
     colour_error = np.abs(new_rgb.astype(float) - right_rgb).max(-1)
-    assert np.median(colour_error[flat]) <= 1 and (colour_error[flat] > 20).mean() < 0.002
+    calm = flat & ~near_steps(right_agl_m, 3)  # a pixel at an edge is a mixture of both sides
+    assert np.median(colour_error[calm]) <= 1 and (colour_error[calm] > 20).mean() < 0.002
     # The unstretched tile is far off, and so is one stretched the wrong way: the comparison can fail.
     wrong_m = stretch_heights(rgb, agl_m, dataclasses.replace(pose, angle_rad=pose.angle_rad + np.pi), factor)[1]
     for other_m in (agl_m, wrong_m):

@@ -7,6 +7,7 @@ import albumentations as A
 import cv2
 import numpy as np
 import pytest
+from scenes import bare_scene
 
 from geopose import geometry
 from geopose.config import AugmentConfig
@@ -30,7 +31,6 @@ from geopose.geometry import Pose
 from geopose.synthetic.appearance import Season
 from geopose.synthetic.ground import Scene
 from geopose.synthetic.light import Light
-from geopose.synthetic.objects import BUILDING
 from geopose.synthetic.render import render
 from geopose.synthetic.view import View
 
@@ -63,13 +63,6 @@ def small_scene() -> tuple[Scene, tuple[float, float]]:
     albedo[tower] = TOWER_RED
     scene = bare_scene(height_m, POSE.gsd_m)
     return dataclasses.replace(scene, albedo=np.clip(albedo, 1, 255).astype(np.uint8)), (220.0, 227.0)
-
-
-def bare_scene(height_m: np.ndarray, gsd_m: float) -> Scene:
-    """Grey scene of the given heights [rows, cols], all of it evenly lit."""
-    grey, plain = np.full((*height_m.shape, 3), 128, np.uint8), np.zeros(height_m.shape, np.uint8)
-    open_sky = np.ones(height_m.shape, np.float32)
-    return Scene(gsd_m, height_m, height_m, grey, plain, plain.astype(np.int32), np.zeros(0, BUILDING), open_sky)
 
 
 def photograph(scene: Scene, view: View) -> tuple[np.ndarray, np.ndarray]:
