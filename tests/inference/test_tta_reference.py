@@ -50,22 +50,23 @@ def expected_view(model, batch, view, zoom):
     direction = transform_direction(outputs["direction"].float(), D4_MATRICES[back])
     return {
         "agl_m": agl_m,
-        "direction": F.normalize(direction, dim=-1),
+        "direction": direction,
         "scale_px_per_m": fit_scale(mag_px, agl_m)[:, 0],
     }
 
 
 def expected_sizes(model, batch, view, sizes):
-    """Scale and direction of the size nearest to 1, and the weighted mean of the heights of all."""
+    """The scale of the size nearest to 1, and the weighted means of the heights and directions of all."""
     own = min(sizes, key=lambda zoom: max(zoom, 1 / zoom))
     pose = expected_view(model, batch, view, own)
     if len(sizes) == 1:
         return pose
-    agl_m = pose["agl_m"].clamp(min=0) * sizes[own]
+    agl_m, direction = pose["agl_m"].clamp(min=0) * sizes[own], pose["direction"] * sizes[own]
     for zoom, weight in sizes.items():
         if zoom == own:
             continue
-        other_m = expected_view(model, batch, view, zoom)["agl_m"]
+        other = expected_view(model, batch, view, zoom)
+        other_m, direction = other["agl_m"], direction + weight * other["direction"]
         if zoom < own:
             share = zoom * model.cfg.input_zoom / model.cfg.head_stride
             height, width = pose["agl_m"].shape[-2:]
@@ -74,7 +75,8 @@ def expected_sizes(model, batch, view, sizes):
             fine = F.interpolate(coarse, size=(height, width), mode="bilinear", align_corners=False)
             other_m = other_m + (pose["agl_m"] - fine)
         agl_m.add_(other_m.clamp(min=0), alpha=weight)
-    return pose | {"agl_m": agl_m / sum(sizes.values())}
+    total = sum(sizes.values())
+    return pose | {"agl_m": agl_m / total, "direction": direction / total}
 
 
 def expected_blend(predictions, weights, combine):
