@@ -110,6 +110,15 @@ class PooledScaleHead(nn.Module):
         return (1 - (inside_m - knots_m).abs() / (knots_m[1] - knots_m[0])).clamp(min=0)
 
 
+def direction_layers(in_channels: int, activation: str) -> nn.Sequential:
+    """Layers from decoder features [B,C,h,w] to a direction per pixel [B,2,h,w]."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, in_channels, 3, padding=1),
+        instantiate_activation_block(activation, inplace=True),
+        nn.Conv2d(in_channels, 2, 1),
+    )
+
+
 class AttentionDirectionHead(nn.Module):
     """A direction per pixel, pooled with weights that are large where the predicted height changes, as at walls.
 
@@ -120,11 +129,7 @@ class AttentionDirectionHead(nn.Module):
 
     def __init__(self, in_channels: int, activation: str):
         super().__init__()
-        self.dense = nn.Sequential(
-            nn.Conv2d(in_channels, in_channels, 3, padding=1),
-            instantiate_activation_block(activation, inplace=True),
-            nn.Conv2d(in_channels, 2, 1),
-        )
+        self.dense = direction_layers(in_channels, activation)
 
     def forward(self, features, agl_m):
         direction = self.dense(features).float().flatten(2)
@@ -149,11 +154,7 @@ class StandingDirectionHead(nn.Module):
 
     def __init__(self, in_channels: int, activation: str):
         super().__init__()
-        self.dense = nn.Sequential(
-            nn.Conv2d(in_channels, in_channels, 3, padding=1),
-            instantiate_activation_block(activation, inplace=True),
-            nn.Conv2d(in_channels, 2, 1),
-        )
+        self.dense = direction_layers(in_channels, activation)
 
     def forward(self, features, agl_m):
         direction = self.dense(features).float().flatten(2)

@@ -33,7 +33,7 @@ from geopose.scoring.submission import read_predictions
 from geopose.training.manifest import fingerprint_data
 
 SAME_R2 = 1e-6  # another order of summation may change the score by this much
-SAME_RENDERED_R2 = 5e-4  # and rendering the tiles on another processor by this much
+SAME_RENDERED_R2 = 5e-4  # rendering with other instructions may change it by this much; 4e-4 was measured
 
 
 def main() -> int:
