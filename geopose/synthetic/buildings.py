@@ -10,7 +10,7 @@ from geopose.synthetic import cities
 from geopose.synthetic.appearance import Material, Texture
 from geopose.synthetic.cars import car, car_colour
 from geopose.synthetic.cities import City, pick, vary
-from geopose.synthetic.facades import deck_walls, home_walls, plain_walls, random_walls, wall_colour
+from geopose.synthetic.facades import deck_walls, home_walls, plain_walls, random_wall_colour, random_walls
 from geopose.synthetic.objects import Footprint, Roof, Seen, Sketch, Surface, roofing
 
 ACROSS = (0.0, 1.0)  # axis of what runs along v
@@ -70,7 +70,7 @@ def house(sketch: Sketch, rng, city: City, u: float, v: float, max_u: float, max
 def shed(sketch: Sketch, rng, u: float, v: float, seen: Seen = Seen.BOTH) -> None:
     """A garden shed or small workshop."""
     colour = vary(rng, pick(rng, cities.METAL + cities.SHINGLE_DARK + cities.FLAT_GREY), 0.1)
-    number = sketch.building(plain_walls(wall_colour(rng)))
+    number = sketch.building(plain_walls(random_wall_colour(rng)))
     footprint = Footprint(u, v, rng.uniform(1.4, 3.0), rng.uniform(1.2, 2.2))
     sketch.solid(footprint, 2.2, roofing(colour, Texture.METAL), Roof.GABLE, 0.7, number, seen)
 

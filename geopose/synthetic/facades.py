@@ -18,7 +18,7 @@ BLANK_SHARE = 0.12  # of the sides of a building that otherwise has windows
 
 def random_walls(rng) -> Walls:
     """Walls of a larger building."""
-    colour = wall_colour(rng)
+    colour = random_wall_colour(rng)
     style, glass = rng.random(), rng.uniform(18, 110)
     if style < 0.30:  # punched windows
         walls = Walls(
@@ -44,7 +44,7 @@ def random_walls(rng) -> Walls:
 
 def home_walls(rng) -> Walls:
     """Walls of a house or of an apartment building."""
-    walls = Walls(wall_colour(rng), rng.uniform(2.7, 3.1), rng.uniform(2.2, 4.0), rng.uniform(0.3, 0.5))
+    walls = Walls(random_wall_colour(rng), rng.uniform(2.7, 3.1), rng.uniform(2.2, 4.0), rng.uniform(0.3, 0.5))
     walls = walls._replace(window_h=rng.uniform(0.35, 0.5), glass=rng.uniform(25, 90), contrast=_contrast(rng))
     if rng.random() < 0.2:
         walls = walls._replace(slab=rng.uniform(0.15, 0.35))
@@ -62,7 +62,7 @@ def plain_walls(colour: tuple[float, float, float]) -> Walls:
     return Walls(colour)
 
 
-def wall_colour(rng) -> tuple[float, float, float]:
+def random_wall_colour(rng) -> tuple[float, float, float]:
     """A wall's grey values in the sun, from dark to brighter than the sensor can record."""
     low, high = np.log(BRIGHTNESS)
     gain = np.exp(rng.uniform(low, high))

@@ -10,7 +10,7 @@ import numpy as np
 
 from geopose.synthetic.appearance import TEXTURE_TABLE, Material, noise_fields
 from geopose.synthetic.layout import Layout
-from geopose.synthetic.paint import empty_rasters, paint_boxes, paint_trees
+from geopose.synthetic.paint import Rasters, empty_rasters, paint_boxes, paint_trees
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def build_scene(layout: Layout) -> Scene:
     )
 
 
-def _flood(layout: Layout, noise: np.ndarray, rasters) -> None:
+def _flood(layout: Layout, noise: np.ndarray, rasters: Rasters) -> None:
     """Paint banks and water over the ground."""
     rows, cols = rasters.material.shape
     bank, water = layout.water == 1, layout.water == 2

@@ -1,5 +1,7 @@
 """Walls and edges look as in real images: edges are straight at any angle, and windows form regular rows."""
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -34,13 +36,7 @@ def box_scene(footprint: Footprint, walls: Walls, top_m: float = 14.0, roof: Roo
     plain = np.zeros_like(TEXTURE_TABLE)
     paint_boxes(boxes, plain, noise_fields(), SCENE_GSD_M, rasters)
     bare = bare_scene(rasters.height_m, SCENE_GSD_M)
-    return bare.__class__(
-        SCENE_GSD_M,
-        **rasters._asdict(),
-        solids=boxes,
-        buildings=np.array(sketch.buildings, WALLS),
-        open_sky=bare.open_sky,
-    )
+    return dataclasses.replace(bare, **rasters._asdict(), solids=boxes, buildings=np.array(sketch.buildings, WALLS))
 
 
 def edge_rms_px(image: np.ndarray, normal: np.ndarray, middle: np.ndarray) -> float:
