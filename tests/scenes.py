@@ -25,16 +25,19 @@ def oblique_pose(angle_rad: float, off_nadir_deg: float = 24.0, gsd_m: float = 0
 def bare_scene(height_m: np.ndarray, gsd_m: float = 0.4) -> Scene:
     """Grey scene of the given heights [rows, cols], without buildings or shade from the sky."""
     height_m = np.ascontiguousarray(height_m, dtype=np.float32)
+    grey = np.full((*height_m.shape, 3), 128, np.uint8)
     return Scene(
-        gsd_m,
-        height_m,
-        height_m,
-        np.full((*height_m.shape, 3), 128, np.uint8),
-        np.zeros(height_m.shape, np.uint8),
-        np.zeros(height_m.shape, np.int32),
-        np.zeros(0, BOX),
-        np.zeros(0, WALLS),
-        np.ones(height_m.shape, np.float32),
+        gsd_m=gsd_m,
+        height_m=height_m,
+        label_height_m=height_m,
+        albedo=grey,
+        material=np.zeros(height_m.shape, np.uint8),
+        solid=np.zeros(height_m.shape, np.int32),
+        solids=np.zeros(0, BOX),
+        buildings=np.zeros(0, WALLS),
+        crown=np.zeros(height_m.shape, np.uint8),
+        open_sky=np.ones(height_m.shape, np.float32),
+        below_trees=grey,
     )
 
 
@@ -64,10 +67,11 @@ def mirrored(scene: Scene, element: str) -> Scene:
     """The scene under an element of geometry.D4_MATRICES."""
     rasters = {
         name: np.ascontiguousarray(geometry.apply_d4(getattr(scene, name), element))
-        for name in ("height_m", "label_height_m", "material", "solid", "open_sky")
+        for name in ("height_m", "label_height_m", "material", "solid", "crown", "open_sky")
     }
-    bands = geometry.apply_d4(scene.albedo.transpose(2, 0, 1), element)
-    rasters["albedo"] = np.ascontiguousarray(bands.transpose(1, 2, 0))
+    for name in ("albedo", "below_trees"):
+        bands = geometry.apply_d4(getattr(scene, name).transpose(2, 0, 1), element)
+        rasters[name] = np.ascontiguousarray(bands.transpose(1, 2, 0))
     solids = _moved_solids(scene, geometry.D4_MATRICES[element], rasters["height_m"].shape)
     return replace(scene, solids=solids, **rasters)
 
@@ -82,9 +86,11 @@ def turned(scene: Scene, theta_rad: float) -> Scene:
     def warp(raster, interpolation):
         return cv2.warpAffine(raster, affine, (cols, rows), flags=interpolation)
 
-    rasters = {name: warp(getattr(scene, name), cv2.INTER_LINEAR) for name in ("height_m", "label_height_m", "albedo")}
+    smooth = ("height_m", "label_height_m", "albedo", "below_trees")
+    rasters = {name: warp(getattr(scene, name), cv2.INTER_LINEAR) for name in smooth}
     rasters["open_sky"] = np.maximum(warp(scene.open_sky, cv2.INTER_LINEAR), 0.05)
-    rasters["material"] = warp(scene.material, cv2.INTER_NEAREST)
+    for name in ("material", "crown"):
+        rasters[name] = warp(getattr(scene, name), cv2.INTER_NEAREST)
     rasters["solid"] = warp(scene.solid.astype(np.float32), cv2.INTER_NEAREST).astype(np.int32)
     return replace(scene, solids=_moved_solids(scene, matrix, (rows, cols)), **rasters)
 

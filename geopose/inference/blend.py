@@ -3,15 +3,14 @@
 from dataclasses import dataclass, field
 
 import torch
-from torch import nn
 
 
 @dataclass
 class Blend:
     """Running combination of predictions of one batch.
 
-    Heights and scales are averaged. Directions of length 1 are summed, and the sum is normalised. Predictions are added
-    in place, one after the other, so that memory holds one prediction and the sums.
+    Heights, scales and directions are averaged. Directions count with their length, which says how certain the network
+    is. Predictions are added in place, one after the other, so that memory holds one prediction and the sums.
 
     combine="median" takes the weighted median of the heights instead of their mean. It has to keep all heights in
     memory. spread=True also computes the standard deviation of the heights.
@@ -49,14 +48,14 @@ class Blend:
     def compute(self) -> dict:
         """The combined prediction.
 
-        agl_m [B,1,H,W] metres, scale_px_per_m [B], direction [B,2] of length 1, and with spread=True spread_m
-        [B,1,H,W] metres.
+        agl_m [B,1,H,W] metres, scale_px_per_m [B], direction [B,2], which is short where the predictions disagree or
+        are uncertain, and with spread=True spread_m [B,1,H,W] metres.
         """
         agl_m = self.sums["agl_m"] / self.weight if self.combine == "mean" else self._median_height()
         pose = {
             "agl_m": agl_m,
             "scale_px_per_m": self.sums["scale_px_per_m"] / self.weight,
-            "direction": nn.functional.normalize(self.sums["direction"], dim=-1),
+            "direction": self.sums["direction"] / self.weight,
         }
         if self.spread:
             mean = self.sums["deviation"] / self.weight

@@ -99,7 +99,7 @@ def create_parser() -> Parser:
         "--bands", nargs="+", type=int, metavar="N", help="numbers of the red, green and blue band (default: 1 2 3)"
     )
     images.add_argument(
-        "--tile", type=int, default=512, metavar="PX", help="side of the tiles that images are cut into"
+        "--tile", type=int, default=1024, metavar="PX", help="side of the tiles that images are cut into"
     )
     images.add_argument("--rectify", action="store_true", help="also write the image without building lean")
     images.add_argument("--fill", action="store_true", help="with --rectify: fill hidden ground from around it")

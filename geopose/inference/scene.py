@@ -40,7 +40,7 @@ class SceneOptions:
 
     gsd_m: float | None = None
     bands: tuple[int, ...] = ()
-    tile_px: int = 512
+    tile_px: int = 1024
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,11 @@ class ScenePose:
 
 
 class TilePose(NamedTuple):
-    """Scale and angle of one tile. The weight is the sum of its squared heights, because flat tiles show no lean."""
+    """Scale and angle of one tile, and its weight.
+
+    The weight is the sum of the tile's squared heights, because flat tiles show no lean, times the length of its
+    predicted direction, which says how certain the network is.
+    """
 
     scale_px_per_m: float
     angle_rad: float
@@ -161,8 +165,10 @@ def predict_tile(
     batch = {"image": torch.from_numpy(image)[None], "gsd_m": torch.tensor([gsd_m]), "city": [""], "id": ["scene"]}
     result = ensemble.predict(batch)
     heights = result["agl_m"][0, 0].clamp(min=0).cpu().numpy()
-    weight = float(np.square(heights * data, dtype=np.float64).sum())
-    angle_rad = float(direction_angle(result["direction"])[0])
+    direction = result["direction"]
+    certainty = float(torch.linalg.vector_norm(direction[0]))
+    weight = certainty * float(np.square(heights * data, dtype=np.float64).sum())
+    angle_rad = float(direction_angle(direction)[0])
     pose = TilePose(float(result["scale_px_per_m"][0]), angle_rad, weight)
     return heights, result["spread_m"][0, 0].cpu().numpy(), pose
 

@@ -42,17 +42,17 @@ def _part(sketch: Sketch, rng, city: City, area: Footprint, tall: bool, change: 
     kind = rng.random()
     smaller = Footprint(0, 0, area.half_u * rng.uniform(0.75, 1.0), area.half_v * rng.uniform(0.75, 1.0))
     if kind < (0.45 if tall else 0.2):
-        top_m = min(195.0, 12.0 + rng.lognormal(np.log(24.0), 0.75) * city.tower_factor)
+        top_m = min(195.0, 12.0 + rng.lognormal(np.log(32.0), 0.75) * city.tower_factor)
         tower(sketch, rng, city, smaller, top_m)
     elif kind < 0.60:
-        top_m = any_height_m(rng, rng.uniform(6, 26))
+        top_m = any_height_m(rng, rng.uniform(6, 26), 90.0)
         complex_building(sketch, rng, city, area, top_m, object_seen(rng, change))
     elif kind < 0.70:
         terrace(sketch, rng, city, area, object_seen(rng, change))
     elif kind < 0.76:
         courtyard(sketch, rng, city, smaller, object_seen(rng, change))
     elif kind < 0.85:
-        parking_structure(sketch, rng, smaller, any_height_m(rng, rng.uniform(9, 22), 30.0))
+        parking_structure(sketch, rng, smaller, any_height_m(rng, rng.uniform(9, 22), 40.0))
     elif kind < 0.93:
         car_park(sketch, rng, city, area, rng.uniform(0.2, 0.9))
     else:

@@ -8,9 +8,12 @@ from geopose.synthetic.blocks import Block, cover
 from geopose.synthetic.buildings import ACROSS, any_height_m, house, roof_clutter, shed
 from geopose.synthetic.cars import car, car_park
 from geopose.synthetic.cities import City, pick, vary
+from geopose.synthetic.complexes import tower
 from geopose.synthetic.facades import home_walls
 from geopose.synthetic.objects import Crown, Footprint, Roof, Sketch, Surface, object_seen, roofing
 from geopose.synthetic.plants import blotches, hedge, lawn, soil, tree, tree_clump
+
+TOWER_SHARE = 0.12  # of apartment buildings
 
 
 def houses(sketch: Sketch, rng, city: City, block: Block) -> None:
@@ -91,7 +94,7 @@ def _back_yard(sketch: Sketch, rng, city: City, half_u: float, half_v: float, ho
 
 
 def apartments(sketch: Sketch, rng, city: City, block: Block) -> None:
-    """Long low apartment buildings in straight, L and U shapes around lawns and car parks."""
+    """Long low apartment buildings in straight, L and U shapes around lawns and car parks; now and then a tower."""
     cover(sketch, block, lawn(rng, city))
     step_u, step_v = rng.uniform(38, 54), rng.uniform(30, 42)
     for x0 in np.arange(block.x - block.width / 2 + step_u / 2, block.x + block.width / 2 - step_u / 3, step_u):
@@ -103,7 +106,11 @@ def apartments(sketch: Sketch, rng, city: City, block: Block) -> None:
             if rng.random() < 0.25:
                 car_park(sketch, rng, city, Footprint(0, 0, half, half * 0.8), rng.uniform(0.2, 0.7))
                 continue
-            _apartment_building(sketch, rng, city, half, block.change)
+            if rng.random() < TOWER_SHARE:
+                shaft = Footprint(0, -half * 0.3, half * rng.uniform(0.5, 0.9), half * rng.uniform(0.4, 0.65))
+                tower(sketch, rng, city, shaft, float(np.exp(rng.uniform(np.log(20.0), np.log(100.0)))))
+            else:
+                _apartment_building(sketch, rng, city, half, block.change)
             path = Surface(vary(rng, pick(rng, cities.PAVING)), Texture.CONCRETE)
             sketch.paint(Footprint(0, half * 0.5, half * 0.5, 1.0), path)
             trees = Footprint(0, half * 0.6, half, half * 0.4)

@@ -23,7 +23,9 @@ class Scene:
     albedo uint8 [rows, cols, 3]: colours; material uint8 [rows, cols]: values of Material.
     solid int32 [rows, cols]: 0 = no building, otherwise the row in solids of the box that the cell shows, plus 1.
     solids: array of dtype BOX, with positions in cells; buildings: array of dtype WALLS, the walls of these boxes.
+    crown uint8 [rows, cols]: how dense the twigs of a tree's crown are, 1 to 255, less towards its outline; 0 = no tree.
     open_sky float32 [rows, cols]: share of the sky that the cell sees, in (0, 1].
+    below_trees uint8 [rows, cols, 3]: the colours without trees, which gaps in crowns show.
     """
 
     gsd_m: float
@@ -32,9 +34,11 @@ class Scene:
     albedo: np.ndarray
     material: np.ndarray
     solid: np.ndarray
+    crown: np.ndarray
     solids: np.ndarray
     buildings: np.ndarray
     open_sky: np.ndarray
+    below_trees: np.ndarray
 
 
 def build_scene(layout: Layout) -> Scene:
@@ -46,12 +50,14 @@ def build_scene(layout: Layout) -> Scene:
     if layout.water is not None:
         _flood(layout, noise, rasters)
     paint_boxes(layout.solids, TEXTURE_TABLE, noise, layout.gsd_m, rasters)
+    below_trees = rasters.albedo.copy()
     paint_trees(layout.trees, noise, layout.gsd_m, rasters)
     return Scene(
         gsd_m=layout.gsd_m,
         solids=layout.solids,
         buildings=layout.buildings,
         open_sky=_open_sky(rasters.height_m, layout.gsd_m),
+        below_trees=below_trees,
         **rasters._asdict(),
     )
 

@@ -33,6 +33,7 @@ class Rasters(NamedTuple):
     albedo: np.ndarray
     material: np.ndarray
     solid: np.ndarray
+    crown: np.ndarray
 
 
 def empty_rasters(shape: tuple[int, int]) -> Rasters:
@@ -43,6 +44,7 @@ def empty_rasters(shape: tuple[int, int]) -> Rasters:
         albedo=np.zeros((*shape, 3), np.uint8),
         material=np.zeros(shape, np.uint8),
         solid=np.zeros(shape, np.int32),
+        crown=np.zeros(shape, np.uint8),
     )
 
 
@@ -88,7 +90,7 @@ def paint_boxes(boxes, textures, noise, gsd_m, rasters):
 
     textures float32 [T, 7] as TEXTURE_TABLE; noise float32 [3, N, N] as noise_fields; gsd_m metres per cell.
     """
-    height_m, label_height_m, albedo, material, solid = rasters
+    height_m, label_height_m, albedo, material, solid, _ = rasters
     rows, cols = height_m.shape
     for i in range(boxes.size):
         box = boxes[i]
@@ -157,7 +159,7 @@ def paint_boxes(boxes, textures, noise, gsd_m, rasters):
 @kernel
 def paint_trees(trees, noise, gsd_m, rasters):
     """Paint the crowns [N] of dtype TREE into the Rasters: domes or cones with lumps and ragged outlines."""
-    height_m, label_height_m, albedo, material, solid = rasters
+    height_m, label_height_m, albedo, material, solid, crown = rasters
     rows, cols = height_m.shape
     for i in range(trees.size):
         tree = trees[i]
@@ -179,8 +181,8 @@ def paint_trees(trees, noise, gsd_m, rasters):
                 if far >= 1.0:
                     continue
                 profile = (1.0 - tree.pointed) * np.sqrt(1.0 - far) + tree.pointed * (1.0 - np.sqrt(max(far, 0.0)))
-                crown = 0.42 + 0.58 * profile
-                top = tree.height_m * crown * (1.0 + tree.lumps * (0.30 * lump + 0.15 * leaf))
+                share = 0.42 + 0.58 * profile
+                top = tree.height_m * share * (1.0 + tree.lumps * (0.30 * lump + 0.15 * leaf))
                 if top < 0.3:
                     continue
                 if tree.seen != IMAGE_ONLY and top > label_height_m[y, x]:
@@ -190,6 +192,7 @@ def paint_trees(trees, noise, gsd_m, rasters):
                 height_m[y, x] = top
                 solid[y, x] = 0
                 material[y, x] = tree.material
+                crown[y, x] = max(_clip_u8(255.0 * (0.8 - 0.6 * far + 0.12 * lump + 0.25 * leaf)), 1)
                 gain = 1.0 + 0.10 * lump + twig * leaf + 0.06 * noise[2, y & WRAP, x & WRAP]
                 albedo[y, x, 0] = _clip_u8(tree.red * gain)
                 albedo[y, x, 1] = _clip_u8(tree.green * gain)

@@ -27,7 +27,8 @@ ABOVE_M = 0.6  # such a ray starts this far above the highest neighbour
 # that are nearly parallel to the pixels are as smooth as others.
 SQUARE = ((-0.25, -0.25), (0.25, -0.25), (-0.25, 0.25), (0.25, 0.25))
 SKEWED = ((-0.125, -0.375), (0.375, -0.125), (-0.375, 0.125), (0.125, 0.375))
-DECIDUOUS, EVERGREEN = int(Material.DECIDUOUS), int(Material.EVERGREEN)
+GAP_SHARE = 0.8  # of the ground's colour in that of a gap in a crown; the rest are twigs
+DECIDUOUS, EVERGREEN, SOIL = int(Material.DECIDUOUS), int(Material.EVERGREEN), int(Material.SOIL)
 
 
 class _Surfaces(NamedTuple):
@@ -38,6 +39,8 @@ class _Surfaces(NamedTuple):
     shadow_m: np.ndarray
     open_sky: np.ndarray
     albedo: np.ndarray
+    below_trees: np.ndarray
+    gaps: np.ndarray  # bool: light and view pass the crown here
     material: np.ndarray
     solid: np.ndarray
     solids: np.ndarray
@@ -61,12 +64,18 @@ class _Illumination(NamedTuple):
 
 def shade(scene: Scene, agl_m: np.ndarray, view: View, light: Light, season: Season) -> np.ndarray:
     """Colours float32 [H, W, 3] of the visible surface agl_m [H, W] under a light; 0-255, may exceed 255."""
+    # From above one sees the ground between twigs. Sunlight comes through at an angle and at many more places.
+    gaps = _thin_crown(scene, 190.0 - 125.0 * season.leaf, 50.0)
+    transparent = _thin_crown(scene, 250.0 - 150.0 * season.leaf, 80.0)
+    shading_m = np.where(transparent, np.float32(0.0), scene.height_m)
     surfaces = _Surfaces(
         scene.height_m,
         block_maxima(scene.height_m, BLOCK_CELLS),
-        shadow_height(_shading_height(scene, season), scene.gsd_m, light),
+        shadow_height(shading_m, scene.gsd_m, light),
         scene.open_sky,
         scene.albedo,
+        scene.below_trees,
+        gaps,
         scene.material,
         scene.solid,
         scene.solids,
@@ -93,12 +102,11 @@ def _scatter(season: Season) -> np.ndarray:
     return scatter
 
 
-def _shading_height(scene: Scene, season: Season) -> np.ndarray:
-    """Heights float32 [rows, cols] that cast shadows. Light falls through tree crowns, more if they have few leaves."""
-    deciduous = scene.material == DECIDUOUS
-    # Brightness differs from twig to twig. So it can serve as the pattern of gaps.
-    gap = deciduous & (scene.albedo[..., 1] % 8 >= 2.0 + 5.0 * season.leaf)
-    return np.where(gap, np.float32(0.25) * scene.height_m, scene.height_m)
+def _thin_crown(scene: Scene, deciduous: float, evergreen: float) -> np.ndarray:
+    """Where the crowns of trees are less dense than these limits, bool [rows, cols]. Crowns thin out outwards."""
+    densest = np.zeros(len(Material))
+    densest[DECIDUOUS], densest[EVERGREEN] = deciduous, evergreen
+    return (scene.crown > 0) & (scene.crown < densest[scene.material])
 
 
 @kernel
@@ -144,20 +152,17 @@ def _shade_smooth(px, py, h, rays, surfaces, illumination):
     scatter = illumination.scatter[kind] if tree else 0.0
     facing += scatter * (0.9 - facing)  # leaves face all directions, and twigs even more so
     ambient = illumination.sky * surfaces.open_sky[near_y, near_x]
-    per_m = 1.0 / (surfaces.gsd_m * illumination.sun_tan)
     red, green, blue = 0.0, 0.0, 0.0
     for off_x, off_y in SQUARE:
-        at_x = min(max(x + off_x * rays.cells_per_px, 0.0), cols - 1.002)
-        at_y = min(max(y + off_y * rays.cells_per_px, 0.0), rows - 1.002)
-        colour = _bilinear_colour(surfaces.albedo, at_x, at_y)
-        lit = min(max((h - bilinear(surfaces.shadow_m, at_x, at_y)) * per_m, 0.0), 1.0)
+        at_x, at_y = x + off_x * rays.cells_per_px, y + off_y * rays.cells_per_px
+        lit = _lit(at_x, at_y, h, surfaces, illumination)
         lit += scatter * (1.0 - lit)  # light falls through crowns
         direct = (1.0 - illumination.sky) * facing * lit
-        red += colour[0] * (direct * 1.02 + ambient * 0.86)
-        green += colour[1] * (direct + ambient * 0.98)
-        blue += colour[2] * (direct * 0.96 + ambient * 1.24)
-    gains = illumination.gains
-    return red * gains[kind, 0], green * gains[kind, 1], blue * gains[kind, 2]
+        colour = _lighten(_bilinear_colour(surfaces.albedo, at_x, at_y), kind, direct, ambient, 1.0, illumination)
+        if tree:
+            colour = _through_gap(at_x, at_y, h, colour, rays, surfaces, illumination)
+        red, green, blue = red + colour[0], green + colour[1], blue + colour[2]
+    return red, green, blue
 
 
 @inlined
@@ -186,7 +191,7 @@ def _shade_point(x, y, h, rays, surfaces, illumination):
     tree = kind in (DECIDUOUS, EVERGREEN)
     shadow_x, shadow_y = x, y
     if number > 0:
-        red, green, blue, normal_x, normal_y = _wall(number, x, y, h, rays, surfaces)
+        colour, normal_x, normal_y = _wall(number, x, y, h, rays, surfaces)
         facing = max(0.0, normal_x * illumination.sun_direction[0] + normal_y * illumination.sun_direction[1]) / sun_tan
         shadow_x, shadow_y = x + 1.5 * normal_x, y + 1.5 * normal_y
         front_x = min(max(int(x + 4.0 * normal_x + 0.5), 0), cols - 1)
@@ -201,35 +206,69 @@ def _shade_point(x, y, h, rays, surfaces, illumination):
         near_x = min(max(int(x - inward * dx + 0.5), 0), cols - 1)
         near_y = min(max(int(y - inward * dy + 0.5), 0), rows - 1)
         depth = max(0.35, 1.0 - 0.10 * (behind - h)) if tree else 0.75
-        red = depth * surfaces.albedo[near_y, near_x, 0]
-        green = depth * surfaces.albedo[near_y, near_x, 1]
-        blue = depth * surfaces.albedo[near_y, near_x, 2]
+        albedo = surfaces.albedo[near_y, near_x]
+        colour = depth * albedo[0], depth * albedo[1], depth * albedo[2]
         facing, blueness = 0.7, 1.0
         ambient = 0.7 * sky * open_sky[near_y, near_x]
         shadow_x, shadow_y = x + 1.2 * dx, y + 1.2 * dy
     else:
-        red, green, blue = _bilinear_colour(surfaces.albedo, x, y)
+        colour = _bilinear_colour(surfaces.albedo, x, y)
         facing = _facing_from_above(x, y, tree, surfaces, illumination)
         if tree:  # leaves face all directions, and twigs even more so
             facing = facing + illumination.scatter[kind] * (0.9 - facing)
         ambient, blueness = sky * open_sky[near_y, near_x], 1.0
-    shadow_x = min(max(shadow_x, 0.0), cols - 1.002)
-    shadow_y = min(max(shadow_y, 0.0), rows - 1.002)
-    lit = (h - bilinear(surfaces.shadow_m, shadow_x, shadow_y)) / (surfaces.gsd_m * sun_tan)
-    lit = min(max(lit, 0.0), 1.0)
+    lit = _lit(shadow_x, shadow_y, h, surfaces, illumination)
     if tree:
         lit += illumination.scatter[kind] * (1.0 - lit)  # light falls through crowns
     direct = (1.0 - sky) * min(facing, 2.2) * lit
+    colour = _lighten(colour, kind, direct, ambient, blueness, illumination)
+    if tree:
+        colour = _through_gap(x, y, h, colour, rays, surfaces, illumination)
+    return colour
+
+
+@inlined
+def _lit(x, y, h, surfaces, illumination):
+    """Share of the sun's disc that height h over cell (x, y) sees, 0 in shadow."""
+    rows, cols = surfaces.height_m.shape
+    x, y = min(max(x, 0.0), cols - 1.002), min(max(y, 0.0), rows - 1.002)
+    lit = (h - bilinear(surfaces.shadow_m, x, y)) / (surfaces.gsd_m * illumination.sun_tan)
+    return min(max(lit, 0.0), 1.0)
+
+
+@inlined
+def _lighten(colour, kind, direct, ambient, blueness, illumination):
+    """The colour (red, green, blue) of a material in warm sunlight and, as far as blueness says, blue skylight."""
     gains = illumination.gains
-    red *= gains[kind, 0] * (direct * 1.02 + ambient * (1.0 - 0.14 * blueness))
-    green *= gains[kind, 1] * (direct + ambient * (1.0 - 0.02 * blueness))
-    blue *= gains[kind, 2] * (direct * 0.96 + ambient * (1.0 + 0.24 * blueness))
+    red = colour[0] * gains[kind, 0] * (direct * 1.02 + ambient * (1.0 - 0.14 * blueness))
+    green = colour[1] * gains[kind, 1] * (direct + ambient * (1.0 - 0.02 * blueness))
+    blue = colour[2] * gains[kind, 2] * (direct * 0.96 + ambient * (1.0 + 0.24 * blueness))
     return red, green, blue
 
 
 @inlined
+def _through_gap(x, y, h, colour, rays, surfaces, illumination):
+    """The colour of a crown at (x, y) and height h; where it has a gap, mixed with the ground further down the ray."""
+    rows, cols = surfaces.height_m.shape
+    near_x, near_y = min(max(int(x + 0.5), 0), cols - 1), min(max(int(y + 0.5), 0), rows - 1)
+    if not surfaces.gaps[near_y, near_x]:
+        return colour
+    foot_x, foot_y = x - h * rays.cells_per_m * rays.dx, y - h * rays.cells_per_m * rays.dy
+    lit = _lit(foot_x, foot_y, 0.0, surfaces, illumination)
+    direct, ambient = (1.0 - illumination.sky) * lit, 0.8 * illumination.sky
+    ground = _bilinear_colour(surfaces.below_trees, foot_x, foot_y)
+    ground = _lighten(ground, SOIL, direct, ambient, 1.0, illumination)
+    share = GAP_SHARE
+    return (
+        colour[0] + share * (ground[0] - colour[0]),
+        colour[1] + share * (ground[1] - colour[1]),
+        colour[2] + share * (ground[2] - colour[2]),
+    )
+
+
+@inlined
 def _wall(number, x, y, h, rays, surfaces):
-    """Colour (red, green, blue) and outward normal (x, y) of the wall of box `number` near cell (x, y) at height h."""
+    """Colour (red, green, blue), and outward normal x and y, of the wall of box `number` near cell (x, y) at height h."""
     gsd_m = surfaces.gsd_m
     box = surfaces.solids[number - 1]
     off_x, off_y = (x - box.x) * gsd_m, (y - box.y) * gsd_m
@@ -245,8 +284,8 @@ def _wall(number, x, y, h, rays, surfaces):
     up_m = min(pixel_m / (rays.cells_per_m * gsd_m), 20.0)
     recipe = surfaces.buildings[box.building - 1]
     top_m = box.top_m
-    red, green, blue = wall_colour(recipe, top_m, h, along, length, side, pixel_m, up_m, box.building)
-    return red, green, blue, nu * box.ux - nv * box.uy, nu * box.uy + nv * box.ux
+    colour = wall_colour(recipe, top_m, h, along, length, side, pixel_m, up_m, box.building)
+    return colour, nu * box.ux - nv * box.uy, nu * box.uy + nv * box.ux
 
 
 @inlined

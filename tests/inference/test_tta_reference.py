@@ -86,7 +86,7 @@ def expected_blend(predictions, weights, combine):
         for key, value in prediction.items():
             sums[key] = sums[key].add_(value, alpha=weight) if key in sums else value * weight
     total = sum(weights)
-    pose = {"scale_px_per_m": sums["scale_px_per_m"] / total, "direction": F.normalize(sums["direction"], dim=-1)}
+    pose = {"scale_px_per_m": sums["scale_px_per_m"] / total, "direction": sums["direction"] / total}
     heights = [p["agl_m"] for p, weight in zip(predictions, weights, strict=True) for _ in range(round(weight))]
     if combine == "mean":
         pose["agl_m"] = sums["agl_m"] / total

@@ -6,8 +6,11 @@ import pytest
 from scenes import SEASON, oblique_pose, tower_scene, walled_tower
 
 from geopose.geometry import Pose
+from geopose.synthetic.appearance import Material, Season, noise_fields
+from geopose.synthetic.ground import Scene
 from geopose.synthetic.light import Light, shadow_height
-from geopose.synthetic.objects import Walls
+from geopose.synthetic.objects import BOX, TREE, WALLS, Walls
+from geopose.synthetic.paint import empty_rasters, paint_trees
 from geopose.synthetic.render import render
 from geopose.synthetic.view import whole_scene_view
 
@@ -56,3 +59,38 @@ def test_windows_as_high_as_their_floor_leave_no_spandrel(window_h, glass_share)
     image, agl_m = render(scene, whole_scene_view(scene, pose, 400, 100), Light((0.0, 1.0), 1.0), SEASON)
     facade = image[(agl_m > 2.0) & (agl_m < 18.0)].max(axis=-1)
     assert (facade < 0.1 * facade.max() + 1.0).mean() == pytest.approx(glass_share, abs=0.06)
+
+
+def grey_tree_on_red_ground(material: Material) -> Scene:
+    """A tree of 12 m with a crown of 10 m in the middle of 30 x 30 m of red ground."""
+    rasters = empty_rasters((150, 150))
+    rasters.albedo[:] = ground = (200, 60, 60)
+    tree = np.zeros(1, TREE)
+    tree["x"], tree["y"], tree["radius_m"], tree["height_m"] = 74.5, 74.5, 5.0, 12.0
+    tree["red"], tree["green"], tree["blue"], tree["lumps"], tree["material"] = 90, 90, 90, 0.3, material
+    paint_trees(tree, noise_fields(), 0.2, rasters)
+    return Scene(
+        gsd_m=0.2,
+        solids=np.zeros(0, BOX),
+        buildings=np.zeros(0, WALLS),
+        open_sky=np.ones((150, 150), np.float32),
+        below_trees=np.full((150, 150, 3), ground, np.uint8),
+        **rasters._asdict(),
+    )
+
+
+@pytest.mark.parametrize("off_nadir_deg", [0.0, 25.0])
+def test_bare_trees_show_the_ground_and_cast_thin_shadows(off_nadir_deg):
+    def look(material, leaf):
+        scene = grey_tree_on_red_ground(material)
+        pose = oblique_pose(0.0, off_nadir_deg, gsd_m=0.2)  # the crown leans down the image, the shadow falls upwards
+        view, light = whole_scene_view(scene, pose, 150, 150), Light((0.0, 1.0), 1.5)
+        image, agl_m = render(scene, view, light, Season(leaf, dryness=0.0))
+        crown, ground = image[agl_m > 5.0], image[10:40, 60:90]
+        shade = 1.0 - ground[..., 0].mean() / image[:8, :8, 0].mean()
+        return float((crown[:, 0] - crown[:, 2]).mean() / crown[:, 0].mean()), shade
+
+    (bare_red, bare_shade), (leafy_red, leafy_shade) = look(Material.DECIDUOUS, 0.0), look(Material.DECIDUOUS, 1.0)
+    evergreen_red, evergreen_shade = look(Material.EVERGREEN, 0.0)
+    assert bare_red > 0.3 and leafy_red < 0.6 * bare_red and evergreen_red < 0.6 * bare_red
+    assert 0.0 < bare_shade < 0.6 * leafy_shade and bare_shade < 0.6 * evergreen_shade
