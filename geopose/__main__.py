@@ -25,6 +25,7 @@ COMMANDS = {
     "report": ("geopose.report.command", "write an HTML page about a submission"),
     "demo": ("geopose.report.demo", "predict one image and draw the result"),
     "figures": ("geopose.report.figures", "draw the figures of the documentation"),
+    "telltale": ("geopose.report.telltale", "find what tells rendered images from real ones"),
 }
 
 

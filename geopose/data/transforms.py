@@ -184,11 +184,12 @@ def _safe() -> list:
 
 
 def _sensor() -> list:
+    faded = A.ColorJitter((1, 1), (1, 1), saturation=(0.2, 1.3), hue=(-0.03, 0.03))
     return [
         *_d4(),
-        A.OneOf(_tones(brightness=0.2), p=0.7),
-        A.OneOf(_colours(), p=0.4),
-        A.OneOf([*_noises(), A.ImageCompression(quality_range=(60, 95)), A.GaussianBlur((3, 3)), A.Sharpen()], p=0.3),
+        A.OneOf(_tones(brightness=0.3), p=0.8),
+        A.OneOf([faded, A.RGBShift(15, 15, 15), A.ToGray(), ColourPCA()], p=0.6),
+        A.OneOf([*_noises(), A.ImageCompression(quality_range=(60, 95)), A.GaussianBlur((3, 3)), A.Sharpen()], p=0.4),
     ]
 
 

@@ -59,8 +59,8 @@ class TTAModel(nn.Module):
         """Combined prediction of all views, in the image's own frame, float32.
 
         image uint8 or float [B,3,H,W] in 0..255, gsd_m [B], city: B names. Returns agl_m and mag_px [B,1,H,W],
-        direction [B,2] as Blend.compute does, scale_px_per_m [B], and with spread=True spread_m [B,1,H,W]. mag_px is agl_m times
-        the combined scale, so geometry.fit_scale(mag_px, agl_m) is that scale.
+        direction [B,2] as Blend.compute gives it, scale_px_per_m [B], and with spread=True spread_m [B,1,H,W]. mag_px
+        is agl_m times the combined scale, so geometry.fit_scale(mag_px, agl_m) is that scale.
         """
         blend = Blend(self.combine, self.spread)
         self.add_views(blend, {"image": image, "gsd_m": gsd_m, "city": city})

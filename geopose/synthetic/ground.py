@@ -23,7 +23,7 @@ class Scene:
     albedo uint8 [rows, cols, 3]: colours; material uint8 [rows, cols]: values of Material.
     solid int32 [rows, cols]: 0 = no building, otherwise the row in solids of the box that the cell shows, plus 1.
     solids: array of dtype BOX, with positions in cells; buildings: array of dtype WALLS, the walls of these boxes.
-    crown uint8 [rows, cols]: how dense the twigs of a tree's crown are, 1 to 255, less towards its outline; 0 = no tree.
+    crown uint8 [rows, cols]: how dense a tree's crown is, 1 to 255, less towards its outline; 0 = no tree.
     open_sky float32 [rows, cols]: share of the sky that the cell sees, in (0, 1].
     below_trees uint8 [rows, cols, 3]: the colours without trees, which gaps in crowns show.
     """

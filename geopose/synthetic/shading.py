@@ -268,7 +268,7 @@ def _through_gap(x, y, h, colour, rays, surfaces, illumination):
 
 @inlined
 def _wall(number, x, y, h, rays, surfaces):
-    """Colour (red, green, blue), and outward normal x and y, of the wall of box `number` near cell (x, y) at height h."""
+    """Colour (red, green, blue), and outward normal x and y, of box `number` at its wall point (x, y), height h."""
     gsd_m = surfaces.gsd_m
     box = surfaces.solids[number - 1]
     off_x, off_y = (x - box.x) * gsd_m, (y - box.y) * gsd_m
