@@ -5,12 +5,14 @@ import numpy as np
 from geopose.synthetic import cities
 from geopose.synthetic.appearance import Texture
 from geopose.synthetic.blocks import Block, cover
-from geopose.synthetic.buildings import any_height_m, flat_building, tank, warehouse
+from geopose.synthetic.buildings import any_height_m, flat_building, parking_deck, tank, warehouse
 from geopose.synthetic.cars import car, car_park
 from geopose.synthetic.cities import City, pick, vary
 from geopose.synthetic.facades import random_walls
 from geopose.synthetic.objects import Footprint, Sketch, Surface, object_seen, roofing
 from geopose.synthetic.plants import blotches, lawn, soil, tree_clump
+
+DECK_SHARE = 0.4  # of the car parks of offices; half of it on large car parks of shops
 
 
 def commercial(sketch: Sketch, rng, city: City, block: Block) -> None:
@@ -33,6 +35,9 @@ def commercial(sketch: Sketch, rng, city: City, block: Block) -> None:
             flat_building(sketch, rng, city, shop, any_height_m(rng, rng.uniform(4.5, 9), 20.0), seen)
     park_v = half_v * (1 - share) - 2
     car_park(sketch, rng, city, Footprint(0, -half_v + park_v, half_u, park_v), rng.uniform(0.1, 0.8))
+    if park_v > 15.0 and rng.random() < 0.5 * DECK_SHARE:
+        u, deck_u = rng.uniform(-0.5, 0.5) * half_u, rng.uniform(0.25, 0.5) * half_u
+        parking_deck(sketch, rng, Footprint(u, -half_v + park_v, deck_u, 0.8 * park_v))
     for _ in range(rng.integers(0, 3)):  # small buildings at the street
         u = rng.uniform(-0.8, 0.8) * half_u
         small = Footprint(u, -half_v + 9, rng.uniform(5, 10), rng.uniform(5, 8))
@@ -104,9 +109,12 @@ def office(sketch: Sketch, rng, city: City, block: Block) -> None:
 
 
 def _office_part(sketch: Sketch, rng, city: City, half: float, change: float) -> None:
-    """A car park, or a building with a lawn, on the current site, which reaches half metres to every side."""
+    """A car park, a parking deck, or a building on the current site, which reaches half metres to every side."""
     if rng.random() < 0.33:
-        car_park(sketch, rng, city, Footprint(0, 0, half, half), rng.uniform(0.2, 0.9))
+        if rng.random() < DECK_SHARE:
+            parking_deck(sketch, rng, Footprint(0, 0, half * rng.uniform(0.6, 1.0), half * rng.uniform(0.5, 0.9)))
+        else:
+            car_park(sketch, rng, city, Footprint(0, 0, half, half), rng.uniform(0.2, 0.9))
         return
     seen = object_seen(rng, change)
     top_m = any_height_m(rng, rng.uniform(5, 30) * (0.6 + 0.4 * city.tower_factor))

@@ -6,7 +6,7 @@ from geopose import geometry
 from geopose.synthetic import cities
 from geopose.synthetic.appearance import Texture
 from geopose.synthetic.blocks import Block, cover
-from geopose.synthetic.buildings import any_height_m, parking_structure
+from geopose.synthetic.buildings import any_height_m, parking_deck
 from geopose.synthetic.cars import car_park
 from geopose.synthetic.cities import City, pick, vary
 from geopose.synthetic.complexes import complex_building, courtyard, terrace, tower
@@ -51,9 +51,9 @@ def _part(sketch: Sketch, rng, city: City, area: Footprint, tall: bool, change: 
         terrace(sketch, rng, city, area, object_seen(rng, change))
     elif kind < 0.76:
         courtyard(sketch, rng, city, smaller, object_seen(rng, change))
-    elif kind < 0.85:
-        parking_structure(sketch, rng, smaller, any_height_m(rng, rng.uniform(9, 22), 40.0))
-    elif kind < 0.93:
+    elif kind < 0.88:
+        parking_deck(sketch, rng, smaller)
+    elif kind < 0.94:
         car_park(sketch, rng, city, area, rng.uniform(0.2, 0.9))
     else:
         _plaza_site(sketch, rng, city, area)

@@ -3,6 +3,7 @@
 from geopose.synthetic import cities
 from geopose.synthetic.appearance import Material, Texture
 from geopose.synthetic.blocks import Block, cover
+from geopose.synthetic.buildings import parking_deck
 from geopose.synthetic.cars import car_park
 from geopose.synthetic.cities import City, pick, vary
 from geopose.synthetic.objects import Footprint, Sketch, Surface
@@ -52,7 +53,11 @@ def field(sketch: Sketch, rng, city: City, block: Block) -> None:
 
 
 def open_car_park(sketch: Sketch, rng, city: City, block: Block) -> None:
-    """A block that is one car park."""
+    """A block that is one car park or, now and then, one parking deck."""
     cover(sketch, block, lawn(rng, city))
     sketch.site(block.x, block.y)
+    if rng.random() < 0.3:
+        half_u, half_v = min(block.width / 2 - 4, 60.0), min(block.depth / 2 - 4, 40.0)
+        parking_deck(sketch, rng, Footprint(0, 0, half_u, half_v))
+        return
     car_park(sketch, rng, city, Footprint(0, 0, block.width / 2 - 2, block.depth / 2 - 2), rng.uniform(0.0, 0.9))

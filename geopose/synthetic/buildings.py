@@ -150,8 +150,9 @@ def flat_building(
     roof_clutter(sketch, rng, roof.inset(1), top_m, number, seen)
 
 
-def parking_structure(sketch: Sketch, rng, footprint: Footprint, top_m: float) -> None:
-    """An open parking deck: a grey or white top deck with a parapet, bays, cars, ramps and stairs."""
+def parking_deck(sketch: Sketch, rng, footprint: Footprint) -> None:
+    """A building whose roof is a car park like those on the ground: bays and cars, a parapet, ramps and stairs."""
+    top_m = any_height_m(rng, rng.uniform(6.0, 24.0), 40.0)
     u, v, half_u, half_v = footprint.u, footprint.v, footprint.half_u, footprint.half_v
     concrete = vary(rng, pick(rng, pick(rng, [cities.PAVING, cities.FLAT_PALE, cities.FLAT_BRIGHT])), 0.08)
     number = sketch.building(deck_walls(rng))

@@ -44,7 +44,7 @@ def random_sensor(rng: np.random.Generator, gsd_m: float) -> Sensor:
         exposure = np.exp(rng.uniform(np.log(0.3), np.log(0.75)))
     elif kind < DARK_SHARE + BRIGHT_SHARE:
         exposure = np.exp(rng.uniform(np.log(1.2), np.log(2.0)))
-    balance = np.array([1.02, 0.99, 0.96]) * np.exp(0.035 * rng.standard_normal(3))
+    balance = np.array([1.02, 0.99, 0.96]) * np.exp(0.05 * rng.standard_normal(3))
     depth = abs(rng.normal(0.0, 8.0))
     veil = np.array([15.0 + 0.8 * depth, 16.0 + 0.95 * depth, 21.0 + 1.25 * depth])
     # Products are stretched from the darkest pixels: part of the veil, or more than all of it, is taken away.
@@ -53,7 +53,7 @@ def random_sensor(rng: np.random.Generator, gsd_m: float) -> Sensor:
         gain=tuple(exposure * balance),
         haze=tuple(haze),
         gamma=float(np.exp(0.16 * rng.standard_normal())),
-        blur_px=rng.uniform(0.20, 0.48) / gsd_m,
+        blur_px=rng.uniform(0.14, 0.44) / gsd_m,
         sharpen=rng.uniform(0.0, 1.3),
         halo_px=rng.uniform(0.9, 2.2),
         band_shift_px=tuple((float(x), float(y)) for x, y in 0.22 * rng.standard_normal((3, 2))),
