@@ -2,9 +2,11 @@
 
 import argparse
 import errno
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from tqdm import tqdm
@@ -61,13 +63,20 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
         if error.errno not in UNWRITABLE:
             raise
         where = f"{error.filename}: " if error.filename else ""
+        disk = f" (disk {disk_of(error.filename)})" if error.filename else ""
         remedy = "free some space or give a writable folder, then run the same command to resume"
-        print(f"error: {where}{error.strerror}; {remedy}", file=sys.stderr)
+        print(f"error: {where}{error.strerror}{disk}; {remedy}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("interrupted; finished work is kept, run the same command to resume", file=sys.stderr)
         raise SystemExit(130) from None
     raise SystemExit(status or 0)
+
+
+def disk_of(path: str | os.PathLike) -> Path:
+    """Where the disk that holds a path, or would hold it, is mounted."""
+    path = Path(path).absolute()
+    return next(folder for folder in (path, *path.parents) if folder.is_mount())
 
 
 def one_line(error: object) -> str:

@@ -6,14 +6,36 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from geopose.cli import UNWRITABLE, UserError
+
 UNFINISHED = ".part-"  # prefix of files that are being written
+PROBE_BYTES = 2**20  # a disk without room for these is full
+
+
+def make_folder(folder: str | os.PathLike) -> None:
+    """Create a folder and those above it. Raises UserError when a file has the name of one of them."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        in_the_way = next(part for part in (Path(folder), *Path(folder).parents) if os.path.lexists(part))
+        raise UserError(f"{in_the_way}: is a file, but output needs a folder there; give another --out") from None
+
+
+def make_room(path: str | os.PathLike) -> None:
+    """Create the folder of a file that will be written. Raises UserError when the file's name is that of a folder."""
+    if Path(path).is_dir():
+        raise UserError(f"{path}: is a folder, but output needs a file there; give a file name")
+    make_folder(Path(path).parent)
 
 
 @contextmanager
 def writing(path: str | os.PathLike) -> Iterator[Path]:
-    """A temporary path in the folder of `path`. It is renamed to `path` on success and removed on failure."""
+    """A temporary path in the folder of `path`. It is renamed to `path` on success and removed on failure.
+
+    Raises UserError when the path cannot be a file's. An OSError about a full or protected disk names `path`.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_room(path)
     handle, name = tempfile.mkstemp(prefix=f"{UNFINISHED}{path.stem}-", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
@@ -21,8 +43,10 @@ def writing(path: str | os.PathLike) -> Iterator[Path]:
         yield temporary
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in UNWRITABLE and error.filename in (None, name):
+            error.filename = os.fspath(path)
         raise
 
 
@@ -30,6 +54,15 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> None:
     """Write a file completely or not at all."""
     with writing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def refuse_full_disk(path: Path) -> None:
+    """Raise OSError when an unfinished file cannot grow: its disk is full, or a limit is reached.
+
+    For files that a library writes without reporting such faults. Otherwise zeros are added to the file.
+    """
+    with path.open("ab") as stream:
+        stream.write(bytes(PROBE_BYTES))
 
 
 def remove_unfinished(folder: str | os.PathLike) -> None:

@@ -23,7 +23,7 @@ from rasterio.io import DatasetReader, DatasetWriter, MemoryFile
 from rasterio.windows import Window
 
 from geopose.cli import UserError
-from geopose.io.files import writing
+from geopose.io.files import refuse_full_disk, writing
 
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
 
@@ -181,7 +181,8 @@ def agl_to_cm(agl_m: np.ndarray) -> np.ndarray:
 def raster_like(path: str | os.PathLike, like: str | os.PathLike, count: int, dtype: type) -> Iterator[DatasetWriter]:
     """A GeoTIFF on the grid of another file, open for writing by windows. It gets its name on success.
 
-    Float rasters have NaN as nodata.
+    Float rasters have NaN as nodata. The closed file is read again before it gets its name, because GDAL may close a
+    file without an error though the disk is full. Raises OSError then, and UserError for any other damage.
     """
     with open_raster(like) as grid:
         profile = {"height": grid.height, "width": grid.width, "crs": grid.crs, "transform": grid.transform}
@@ -189,8 +190,30 @@ def raster_like(path: str | os.PathLike, like: str | os.PathLike, count: int, dt
     if predictor == 3:
         profile["nodata"] = np.nan
     profile |= {"driver": "GTiff", **DEFLATE, "predictor": predictor, "tiled": True, "BIGTIFF": "IF_SAFER"}
-    with writing(path) as temporary, rasterio.open(temporary, "w", count=count, dtype=dtype, **profile) as raster:
-        yield raster
+    with writing(path) as temporary:
+        try:
+            with rasterio.open(temporary, "w", count=count, dtype=dtype, **profile) as raster:
+                yield raster
+        except RasterioError:
+            refuse_full_disk(temporary)  # the fault is the disk's then, not that of an image that is read meanwhile
+            raise
+        if not _is_whole(temporary):
+            refuse_full_disk(temporary)
+            raise UserError(f"{path}: damaged while it was written; check its disk, then run again")
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether every block of a GeoTIFF was written and can be decoded."""
+    try:
+        with rasterio.open(path) as raster:
+            for band in raster.indexes:
+                for (row, column), window in raster.block_windows(band):
+                    if raster.get_tag_item(f"BLOCK_OFFSET_{column}_{row}", "TIFF", bidx=band) is None:
+                        return False  # a block that is not in the file would be read as zeros
+                    raster.read(band, window=window)
+    except RasterioError:
+        return False
+    return True
 
 
 def encode_prepared(source: str | os.PathLike) -> bytes:

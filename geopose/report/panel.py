@@ -11,6 +11,7 @@ from matplotlib import pyplot as plt
 
 from geopose.geometry import flow_direction
 from geopose.inference.rectify import rectify
+from geopose.io.files import writing
 from geopose.pictures import HEIGHT_COLORMAP
 
 
@@ -59,6 +60,6 @@ def save(figure, axes, path: Path) -> None:
     for ax in axes:
         ax.set_xticks([])
         ax.set_yticks([])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=80)
+    with writing(path) as temporary:
+        figure.savefig(temporary, dpi=80)
     plt.close(figure)
