@@ -1,9 +1,9 @@
 """Prepared tiles: copies of images and heights from which a crop is read in milliseconds.
 
 `python -m geopose prepare --data DIR` writes the copies to DIR/prepared/train and DIR/prepared/test. A copy has the
-modification time of its source. If the source has changed since, its copy is not used, and the next prepare replaces
-it. prefer_prepared puts the paths of the copies into a table, and geopose.io.rasters reads both kinds of files. No
-other code needs to know about the copies.
+modification time of its source, and ends with the size of its source, which readers of TIFF ignore. If the source has
+another time or size, its copy is not used, and the next prepare replaces it. prefer_prepared puts the paths of the
+copies into a table, and geopose.io.rasters reads both kinds of files. No other code needs to know about the copies.
 """
 
 import os
@@ -19,6 +19,7 @@ from geopose.io.rasters import encode_prepared
 from geopose.io.tables import read_test_table, read_train_table
 
 FOLDER = "prepared"
+SIZE_BYTES = 8  # at the end of a copy
 
 
 def prepared_path(root: str | Path, source: str | Path) -> Path:
@@ -27,11 +28,21 @@ def prepared_path(root: str | Path, source: str | Path) -> Path:
 
 
 def is_prepared(source: str | Path, target: Path) -> bool:
-    """Whether the copy exists and the source has not changed since."""
+    """Whether the copy exists, and the source has the time and size that it had when it was copied."""
     try:
-        return target.stat().st_mtime_ns == Path(source).stat().st_mtime_ns
+        status, copied = Path(source).stat(), target.stat()
+        if copied.st_mtime_ns != status.st_mtime_ns:
+            return False
+        with target.open("rb") as stream:
+            stream.seek(max(0, copied.st_size - SIZE_BYTES))
+            return stream.read() == encode_size(status)
     except FileNotFoundError:
         return False
+
+
+def encode_size(status: os.stat_result) -> bytes:
+    """The size of a source as the last bytes of its copy."""
+    return status.st_size.to_bytes(SIZE_BYTES, "little")
 
 
 def prepare_file(source: str, target: Path) -> str | None:
@@ -39,7 +50,7 @@ def prepare_file(source: str, target: Path) -> str | None:
     try:
         status = Path(source).stat()
         with writing(target) as temporary:
-            temporary.write_bytes(encode_prepared(source))
+            temporary.write_bytes(encode_prepared(source) + encode_size(status))
             os.utime(temporary, ns=(status.st_atime_ns, status.st_mtime_ns))
     except UserError as error:
         return str(error)

@@ -1,5 +1,6 @@
 """Prepared copies: they have the same pixels, are made once, and are not used after their source has changed."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,27 @@ def test_a_changed_source_is_read_itself_and_prepared_again(folder):
     assert prepare(folder, 1) == (1, [])
     assert is_prepared(source, prepared_path(folder, source))
     assert (read_rgb(prepared_path(folder, source)) == 7).all()
+
+
+def test_a_source_of_the_same_time_and_another_size_is_prepared_again(folder):
+    prepare(folder, 1)
+    source = Path(read_train_table(folder).rgb[0])
+    times = source.stat().st_atime_ns, source.stat().st_mtime_ns
+    write_tif(source, np.full((3, 300, 280), 7, np.uint8))
+    os.utime(source, ns=times)  # as rsync -a, cp -p and unpacked archives leave it
+    assert prefer_prepared(read_train_table(folder), folder).rgb[0] == str(source)
+    assert prepare(folder, 1) == (1, [])
+    assert (read_rgb(prefer_prepared(read_train_table(folder), folder).rgb[0]) == 7).all()
+
+
+def test_a_copy_that_was_cut_off_is_made_again(folder):
+    prepare(folder, 1)
+    source = Path(read_train_table(folder).rgb[0])
+    copy = prepared_path(folder, source)
+    for length in (0, 5, 1000):
+        copy.write_bytes(copy.read_bytes()[:length])
+        os.utime(copy, ns=(0, source.stat().st_mtime_ns))
+        assert prepare(folder, 1) == (1, [])
 
 
 def test_a_second_run_makes_only_what_is_missing(folder):
