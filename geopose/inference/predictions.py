@@ -13,7 +13,7 @@ import pandas as pd
 
 from geopose.inference.ensemble import TilePrediction
 from geopose.io.files import write_bytes
-from geopose.io.names import agl_name, vflow_name
+from geopose.io.names import agl_name, label_of, vflow_name
 from geopose.io.poses import read_vflow
 from geopose.io.rasters import read_agl
 from geopose.runs.folder import encode_recipe
@@ -23,9 +23,11 @@ RECIPE = "recipe.json"
 
 
 def made_of(folder: Path, recipe: dict) -> bool:
-    """Whether the predictions in the folder were made with this recipe. True for an empty or missing folder."""
+    """Whether the predictions in the folder were made with this recipe. True for a folder without predictions."""
     path = folder / RECIPE
-    return not path.exists() or path.read_bytes() == encode_recipe(recipe)
+    if path.exists():
+        return path.read_bytes() == encode_recipe(recipe)
+    return not folder.exists() or not any(label_of(file.name) for file in folder.iterdir())
 
 
 def start_folder(folder: Path, recipe: dict) -> None:

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from geopose.inference.command import start_parts
 from geopose.inference.ensemble import TilePrediction
-from geopose.inference.predictions import missing_tiles, read_tile, write_behind, write_tile
+from geopose.inference.predictions import made_of, missing_tiles, read_tile, write_behind, write_tile
 from geopose.io.names import vflow_name
 
 
@@ -29,6 +30,26 @@ def test_a_tile_without_its_pose_is_missing(tmp_path):
     assert missing_tiles(tmp_path, table).empty
     (tmp_path / vflow_name("JAX_aaaaaa")).unlink()
     assert missing_tiles(tmp_path, table).id.tolist() == ["JAX_aaaaaa"]
+
+
+def test_predictions_without_a_recipe_match_none(tmp_path):
+    recipe, parts = {"checkpoints": "a"}, tmp_path / "parts"
+    assert made_of(parts, recipe)
+    start_parts(parts, recipe)
+    assert made_of(parts, recipe) and not made_of(parts, {"checkpoints": "b"})
+    tile = TilePrediction("JAX_aaaaaa", np.zeros((4, 5), np.float32), 0.7, 1.9)
+    write_tile(parts, tile)
+    start_parts(parts, recipe)
+    assert len(list(parts.iterdir())) == 3
+    for damage in (lambda path: path.unlink(), lambda path: path.write_bytes(b"{")):
+        write_tile(parts, tile)
+        damage(parts / "recipe.json")
+        assert not made_of(parts, recipe)
+        start_parts(parts, recipe)
+        assert [file.name for file in parts.iterdir()] == ["recipe.json"]
+    (parts / "recipe.json").unlink()
+    (parts / "notes.txt").touch()
+    assert made_of(parts, recipe), "no predictions"
 
 
 def test_calls_run_in_order_and_all_before_the_block_ends():
