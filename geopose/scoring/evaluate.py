@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from geopose.cli import Parser, UserError, list_some, progress
-from geopose.io.files import write_bytes
+from geopose.io.files import make_room, write_bytes
 from geopose.io.names import agl_name, city_of, label_of, vflow_name
 from geopose.io.poses import VflowLabel, parse_vflow, read_pose
 from geopose.io.rasters import MIXED_UNITS, decode_agl
@@ -53,7 +53,8 @@ class Evaluation:
 def evaluate(truth: str | Path, pred: str | Path) -> Evaluation:
     """Score a folder or tarball of predictions against a folder of truth, both in the competition's file format.
 
-    Raises UserError when a file is damaged, sizes differ, the truth mixes units, or no true tile has a prediction.
+    Raises UserError when a file is damaged, sizes differ, the truth mixes units, no true tile has a prediction, or no
+    true height is known.
     """
     labels = find_labels(truth).set_index("id")
     pose_texts: dict[str, bytes] = {}
@@ -80,6 +81,8 @@ def evaluate(truth: str | Path, pred: str | Path) -> Evaluation:
         raise UserError(f"{truth}: {MIXED_UNITS}")
     scores = PoseScores(sorted({city_of(tile_id) for tile_id in labels.index}))
     failed = [tile_id for tile_id in labels.index if not _add_tile(scores, tile_id, tiles, pose_texts)]
+    if not failed and not any(tile.heights.pixels for tile in tiles.values()):
+        raise UserError(f"{truth}: no pixel of its heights is known, so there is nothing to score; give other labels")
     return Evaluation(scores.compute(), failed, unknown)
 
 
@@ -160,6 +163,9 @@ def _warn(evaluation: Evaluation) -> None:
         cities = sorted({city_of(tile_id) for tile_id in evaluation.failed})
         names = list_some(evaluation.failed, 10)
         print(f"warning: no complete prediction for {names}: {', '.join(cities)} scores 0", file=sys.stderr)
+    if evaluation.scores["unscored_cities"]:
+        cities = ", ".join(evaluation.scores["unscored_cities"])
+        print(f"warning: the truth of {cities} has no known pixel: the mean is over the other cities", file=sys.stderr)
     if evaluation.unknown:
         print(f"warning: ignored {list_some(evaluation.unknown, 10)}: the truth has no such tile", file=sys.stderr)
 
@@ -175,6 +181,8 @@ def main() -> None:
     parser.add_argument("--pred", type=Path, required=True, metavar="DIR_OR_TARBALL", help="predicted files")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the scores to this file")
     args = parser.parse_args()
+    if args.json:
+        make_room(args.json)
     evaluation = evaluate(args.truth, args.pred)
     _warn(evaluation)
     print(format_scores(evaluation.scores))

@@ -141,14 +141,16 @@ class PoseScores:
 
         {"cities": {city: {"agl_r2", "vflow_r2", "r2", "honest_agl_r2", "honest_vflow_r2", "honest_r2", "agl_rmse_m"
         (honest), "angle_error_deg", "scale_error_px_per_m" (means over images, NaN when all failed), "bad_pixels",
-        "images"}}, "final_r2", "honest_r2", "bad_pixels"}. Cities without any known pixel are excluded. The final
-        scores are means over the other cities. Raises ValueError when there are none.
+        "images"}}, "final_r2", "honest_r2", "bad_pixels", "unscored_cities"}. The last is a list of the cities without
+        any known pixel. The final scores are means over the other cities. Raises ValueError when there are none.
         """
-        cities = {}
+        cities, unscored = {}, []
         for city, values in zip(self.cities, self.sums.tolist(), strict=True):
             row = dict(zip(COLUMNS, values, strict=True))
             if row["pixels"] or row["failed"]:
                 cities[city] = _city_scores(row)
+            else:
+                unscored.append(city)
         if not cities:
             raise ValueError("no image with known truth was scored")
         return {
@@ -156,6 +158,7 @@ class PoseScores:
             "final_r2": sum(scores["r2"] for scores in cities.values()) / len(cities),
             "honest_r2": sum(scores["honest_r2"] for scores in cities.values()) / len(cities),
             "bad_pixels": sum(scores["bad_pixels"] for scores in cities.values()),
+            "unscored_cities": unscored,
         }
 
     def _add_row(self, city: str, row: dict[str, float]) -> None:

@@ -227,10 +227,35 @@ def test_command(competition, pred, tmp_path):
     for word in ("ARG", "ATL", "JAX", "OMA", "final", "honest", "bad pixels"):
         assert word in result.stdout
     scores = json.loads(out.read_text(), parse_constant=pytest.fail)  # NaN is not valid JSON
-    assert list(scores) == ["cities", "final_r2", "honest_r2", "bad_pixels"]
+    assert list(scores) == ["cities", "final_r2", "honest_r2", "bad_pixels", "unscored_cities"]
     assert {"agl_r2", "vflow_r2", "r2"} <= set(scores["cities"]["ARG"])
     assert scores["cities"]["ATL"]["angle_error_deg"] is None
     assert find_labels(competition).id.size == 8
+
+
+def hide_truth(competition, city):
+    """Make every true height of a city unknown."""
+    for path in (competition / "truth").glob(f"{city}_*_AGL.tif"):
+        write_tif(path, np.full((24, 32), 65535, np.uint16))
+
+
+def test_a_city_without_a_known_pixel_is_named(competition, pred, tmp_path):
+    whole = evaluate(competition, pred).scores
+    assert whole["unscored_cities"] == []
+    hide_truth(competition, "JAX")
+    out = tmp_path / "score.json"
+    result = run("-m", "geopose", "evaluate", "--truth", competition / "truth", "--pred", pred, "--json", out)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == "warning: the truth of JAX has no known pixel: the mean is over the other cities\n"
+    scores = json.loads(out.read_text())
+    assert scores["unscored_cities"] == ["JAX"] and list(scores["cities"]) == ["ARG", "ATL", "OMA"]
+    assert scores["final_r2"] == pytest.approx(np.mean([whole["cities"][c]["r2"] for c in ("ARG", "ATL", "OMA")]))
+
+
+def test_truth_without_a_known_pixel_is_a_users_error(competition, pred):
+    hide_truth(competition, "*")
+    with pytest.raises(UserError, match=r"truth: no pixel of its heights is known"):
+        evaluate(competition / "truth", pred)
 
 
 @pytest.mark.parametrize("missing", ["truth", "pred"])
