@@ -21,6 +21,9 @@ SPLITS := $(DATA)/folds-$(SPLIT)$(FOLDS).csv
 READY  := $(VENV)/.installed
 RUN_DIR := runs/$(basename $(notdir $(CONFIG)))
 
+# One word of a shell command, whatever characters it has: $(call quoted,my data/x.tif). RUNS and ARGS are lists of words.
+quoted = '$(subst ','\'',$(1))'
+
 # By default glibc returns large tensors to the system after each use. Allocating them again takes half of the time of a
 # training on a CPU. These settings make it keep the memory.
 export MALLOC_MMAP_MAX_ = 0
@@ -48,47 +51,49 @@ $(READY): requirements.txt
 
 # A folder that already has tables holds data and is not changed.
 data: $(READY) ## render the synthetic competition folder, unless DATA holds one already
-	@if [ -e $(DATA)/metadata.csv ]; then echo "$(DATA) already holds data"; \
-	else $(PY) -m geopose synthesize --out $(DATA); fi
+	@if [ -e $(call quoted,$(DATA)/metadata.csv) ]; then echo $(call quoted,$(DATA) already holds data); \
+	else $(PY) -m geopose synthesize --out $(call quoted,$(DATA)); fi
 
 folds: data ## split the training tiles into FOLDS folds by SPLIT (stratified, group, cluster)
-	@if [ -e $(SPLITS) ]; then echo "$(SPLITS) already exists"; \
-	else $(PY) make_folds.py --data $(DATA) --out $(SPLITS) --split $(SPLIT) --num-folds $(FOLDS); fi
+	@if [ -e $(call quoted,$(SPLITS)) ]; then echo $(call quoted,$(SPLITS) already exists); \
+	else $(PY) make_folds.py --data $(call quoted,$(DATA)) --out $(call quoted,$(SPLITS)) --split $(SPLIT) --num-folds $(FOLDS); fi
 
 prepare: $(READY) ## copy DATA's tiles into DATA/prepared, from which crops are read in milliseconds
-	$(PY) -m geopose prepare --data $(DATA)
+	$(PY) -m geopose prepare --data $(call quoted,$(DATA))
 
 train: folds ## train CONFIG on FOLD; ARGS passes key=value settings
-	$(PY) train.py $(CONFIG) data.root=$(DATA) data.folds=$(SPLITS) data.fold=$(FOLD) train.gpus=$(GPUS) $(ARGS)
+	$(PY) train.py $(call quoted,$(CONFIG)) $(call quoted,data.root=$(DATA)) $(call quoted,data.folds=$(SPLITS)) data.fold=$(FOLD) \
+	    train.gpus=$(GPUS) $(ARGS)
 
 predict: $(READY) ## blend RUNS over TTA views into OUT, on GPUS processes
-	$(SHARED) predict.py --data $(DATA) --runs $(RUNS) --tta $(TTA) --out $(OUT)
+	$(SHARED) predict.py --data $(call quoted,$(DATA)) --runs $(RUNS) --tta $(TTA) --out $(call quoted,$(OUT))
 
 # Without RUNS, missing inputs are made first: data, folds, and the run of CONFIG on FOLD.
 submission: $(if $(RUNS),$(READY),train) ## the whole job: data, folds, training, blending, validation, score
 	@$(MAKE) --no-print-directory predict score
 
 verify: $(READY) ## check that RUN can be reproduced; ARGS="--tarball FILE" or "--retrain" check more
-	$(PY) -m geopose verify --run $(RUN) $(ARGS)
+	$(PY) -m geopose verify --run $(call quoted,$(RUN)) $(ARGS)
 
 score: $(READY) ## validate OUT, and score it if DATA has the truth of its test half
-	$(PY) -m geopose validate $(OUT) --data $(DATA)
-	@if [ -d $(DATA)/truth ]; then $(PY) -m geopose evaluate --truth $(DATA)/truth --pred $(OUT); \
-	else echo "$(DATA) has no truth/ folder: $(OUT) cannot be scored here"; fi
+	$(PY) -m geopose validate $(call quoted,$(OUT)) --data $(call quoted,$(DATA))
+	@if [ -d $(call quoted,$(DATA)/truth) ]; \
+	then $(PY) -m geopose evaluate --truth $(call quoted,$(DATA)/truth) --pred $(call quoted,$(OUT)); \
+	else echo $(call quoted,$(DATA) has no truth/ folder: $(OUT) cannot be scored here); fi
 
 # It needs one run per fold: make train FOLD=0, FOLD=1, ...
 oof: $(READY) ## out-of-fold predictions of all folds of CONFIG (or of RUNS), their score, and a height calibration
-	$(PY) -m geopose oof --data $(DATA) --runs $(or $(RUNS),$(wildcard $(RUN_DIR)/fold*)) --out $(RUN_DIR)/oof
+	$(PY) -m geopose oof --data $(call quoted,$(DATA)) --runs $(or $(RUNS),$(wildcard $(RUN_DIR)/fold*)) --out $(call quoted,$(RUN_DIR)/oof)
 
 ablation: folds ## train the variants of configs/ablation/lite0.yaml on one budget; table in docs/ablation.md
-	$(PY) -m geopose compare configs/ablation/lite0.yaml --data $(DATA) --folds $(SPLITS) --fold $(FOLD)
+	$(PY) -m geopose compare configs/ablation/lite0.yaml --data $(call quoted,$(DATA)) --folds $(call quoted,$(SPLITS)) --fold $(FOLD)
 
 compare: folds ## train the default and the baseline's recipe for equal minutes; table in docs/compare.md (two hours)
-	$(PY) -m geopose compare configs/compare/lite0.yaml --data $(DATA) --folds $(SPLITS) --fold $(FOLD)
+	$(PY) -m geopose compare configs/compare/lite0.yaml --data $(call quoted,$(DATA)) --folds $(call quoted,$(SPLITS)) --fold $(FOLD)
 
 splits: data ## train the default on three kinds of folds; table in docs/splits.md (an hour and a half)
 	@for split in stratified cluster group; do $(MAKE) --no-print-directory folds SPLIT=$$split FOLDS=4 || exit 1; done
-	$(PY) -m geopose compare configs/splits/lite0.yaml --data $(DATA) --folds $(DATA)/folds-stratified4.csv
+	$(PY) -m geopose compare configs/splits/lite0.yaml --data $(call quoted,$(DATA)) --folds $(call quoted,$(DATA)/folds-stratified4.csv)
 
 # The released run uses tiles of another seed than the default, and larger ones. The first stage wants a GPU and many
 # cores. The second starts from the mean of the first, on other tiles. The mean
@@ -103,10 +108,10 @@ release: $(READY) ## train runs/synthetic_lite0/fold0 again: configs lite0_walls
 	rm -rf runs/synthetic_lite0/fold0 && mv runs/synthetic_lite0/new runs/synthetic_lite0/fold0
 
 demo: $(READY) ## predict IMAGE with the newest run and draw demo.png; ARGS="--gsd 0.5" without a georeference
-	$(PY) -m geopose demo $(IMAGE) $(ARGS)
+	$(PY) -m geopose demo $(if $(IMAGE),$(call quoted,$(IMAGE))) $(ARGS)
 
 report: $(READY) ## one HTML page about OUT: scores, curves, errors, tiles; needs the truth of the test half
-	$(PY) -m geopose report --data $(DATA) --pred $(OUT) --runs $(RUNS) --out report.html
+	$(PY) -m geopose report --data $(call quoted,$(DATA)) --pred $(call quoted,$(OUT)) --runs $(RUNS) --out report.html
 
 tensorboard: $(READY) ## training curves of all runs in the browser
 	$(PY) -m tensorboard.main --logdir runs

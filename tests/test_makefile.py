@@ -1,0 +1,72 @@
+"""The targets of the Makefile pass paths with spaces and quotes on as they are."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from helpers import REPO
+
+DATA, OUT, IMAGE = "my data", "the file's.tar.gz", 'a "new" town.tif'
+SAYS_ITS_ARGUMENTS = "import json, sys; print(json.dumps(sys.argv[1:]))"
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Runs make with an interpreter that only prints its arguments. Returns the arguments of each of its calls."""
+    venv = tmp_path / "venv"
+    (venv / "bin").mkdir(parents=True)
+    python = venv / "bin" / "python"
+    python.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{SAYS_ITS_ARGUMENTS}' \"$@\"\n")
+    python.chmod(0o755)
+    (venv / ".installed").touch()
+
+    def run(target: str, **variables: str) -> list[list[str]]:
+        given = [f"{name}={value}" for name, value in {"VENV": venv, **variables}.items()]
+        result = subprocess.run(
+            ["make", "--silent", "-C", REPO, target, *given], capture_output=True, text=True, check=False
+        )
+        assert (result.returncode, result.stderr) == (0, "")
+        return [json.loads(line) for line in result.stdout.splitlines() if line.startswith("[")]
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("data", ["--out", DATA]),
+        ("folds", ["--data", DATA, "--out", f"{DATA}/folds-stratified10.csv"]),
+        ("prepare", ["--data", DATA]),
+        ("train", [f"data.root={DATA}", f"data.folds={DATA}/folds-stratified10.csv"]),
+        ("predict", ["--data", DATA, "--out", OUT]),
+        ("score", ["validate", OUT, "--data", DATA]),
+        ("oof", ["--data", DATA]),
+        ("ablation", ["--data", DATA, "--folds", f"{DATA}/folds-stratified10.csv"]),
+        ("compare", ["--data", DATA, "--folds", f"{DATA}/folds-stratified10.csv"]),
+        ("splits", ["--data", DATA, "--folds", f"{DATA}/folds-stratified4.csv"]),
+        ("demo", ["demo", IMAGE]),
+        ("report", ["--data", DATA, "--pred", OUT]),
+        ("verify", ["--run", "my run/fold0"]),
+        ("submission", ["predict.py", "--data", DATA, "--out", OUT]),
+    ],
+)
+def test_a_path_with_spaces_is_one_argument(make, target, words):
+    calls = make(target, DATA=DATA, OUT=OUT, IMAGE=IMAGE, RUN="my run/fold0")
+    assert any(set(words) <= set(call) for call in calls), calls
+
+
+def test_existing_data_and_truth_are_found(make, tmp_path):
+    data = tmp_path / "it's my data"
+    (data / "truth").mkdir(parents=True)
+    (data / "metadata.csv").touch()
+    assert make("data", DATA=str(data)) == []
+    (data / "folds-stratified10.csv").touch()
+    assert make("folds", DATA=str(data)) == []
+    assert ["evaluate", "--truth", f"{data}/truth"] == make("score", DATA=str(data))[1][2:5]
+
+
+def test_lists_stay_lists_and_an_empty_image_is_none(make):
+    (call,) = make("predict", RUNS="runs/a/fold0 runs/b/fold1")
+    assert call[call.index("--runs") + 1 : call.index("--tta")] == ["runs/a/fold0", "runs/b/fold1"]
+    assert make("demo", ARGS="--gsd 0.5") == [["-m", "geopose", "demo", "--gsd", "0.5"]]
