@@ -46,6 +46,12 @@ class Parser(argparse.ArgumentParser):
         print(f"error: {message}; see '{self.prog} --help'", file=sys.stderr)
         raise SystemExit(2)
 
+    def refuse_ignored(self, args: argparse.Namespace, names: Iterable[str], needs: str) -> None:
+        """End with an error when a flag is given that this call would ignore. needs says what the flags need."""
+        for name in names:
+            if getattr(args, name) != self.get_default(name):
+                self.error(f"--{name.replace('_', '-')} would be ignored, because it needs {needs}; leave it out")
+
 
 def run_command(main: Callable[[], int | None]) -> NoReturn:
     """Run a command's main() and exit with its status.
@@ -55,9 +61,7 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
     try:
         status = main()
     except UserError as error:
-        # A worker process of a DataLoader adds its traceback to the error's text.
-        message = str(error).rsplit(f"{UserError.__module__}.{UserError.__name__}: ", 1)[-1]
-        print(f"error: {one_line(message)}", file=sys.stderr)
+        print_error(error)
         raise SystemExit(2) from None
     except OSError as error:
         if error.errno not in UNWRITABLE:
@@ -71,6 +75,13 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
         print("interrupted; finished work is kept, run the same command to resume", file=sys.stderr)
         raise SystemExit(130) from None
     raise SystemExit(status or 0)
+
+
+def print_error(error: UserError) -> None:
+    """One line on standard error."""
+    # A worker process of a DataLoader adds its traceback to the error's text.
+    message = str(error).rsplit(f"{UserError.__module__}.{UserError.__name__}: ", 1)[-1]
+    print(f"error: {one_line(message)}", file=sys.stderr)
 
 
 def disk_of(path: str | os.PathLike) -> Path:

@@ -68,9 +68,11 @@ def main() -> int:
     if args.compile and not args.recipes:
         raise UserError("--compile belongs to --recipes; name the configs to measure")
     if args.recipes:
+        parser.refuse_ignored(args, ["only", "run", "probe"], "a call without --recipes")
         print_recipes(args.recipes, args.compile, args.out)
         return 0
     if args.probe:
+        parser.refuse_ignored(args, ["only", "run", "out"], "a call without --probe")
         print(json.dumps(measure_probe(*args.probe)))
         return 0
     items = args.only or list(ITEMS)

@@ -137,6 +137,10 @@ def main() -> None:
     parser.add_argument("--threshold", type=float, default=0.05, help="cluster: largest cosine distance in a place")
     parser.add_argument("--encoder", help="cluster: timm model that compares images; default: the packaged lite0")
     args = parser.parse_args()
+    if args.split != "cluster" or read_places(args.data) is not None:
+        parser.refuse_ignored(args, ["threshold", "encoder"], "--split cluster and a folder without places.csv")
+    if args.split == "group":
+        parser.refuse_ignored(args, ["seed"], "--split stratified or cluster")
     folds = make_folds(args.data, args.split, args.num_folds, args.seed, args.threshold, args.encoder)
     write_csv(folds, args.out)
     for line in find_limits(folds, args.split, args.num_folds):

@@ -5,6 +5,7 @@ Both combine the checkpoints of one or several runs, and several views of each i
 """
 
 import shutil
+import sys
 from argparse import Namespace
 from dataclasses import asdict
 from pathlib import Path
@@ -13,13 +14,16 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from geopose.cli import Parser, UserError, progress
+from geopose.cli import Parser, UserError, list_some, print_error, progress
 from geopose.config import COMBINATIONS, PRECISIONS, TTA, BlendConfig
 from geopose.data.store import prefer_prepared
-from geopose.inference.calibration import read_calibration
-from geopose.io.files import write_bytes
-from geopose.io.tables import read_test_table
+from geopose.inference.calibration import Calibration, read_calibration
+from geopose.inference.gsd_range import warn_of_gsd
+from geopose.inference.outputs import output_paths, refuse_overwriting
+from geopose.io.files import make_folder, make_room, write_bytes
+from geopose.io.tables import check_gsd, read_test_table
 from geopose.runs.folder import (
+    checkpoint_paths,
     encode_recipe,
     fingerprint_checkpoints,
     fingerprint_images,
@@ -41,6 +45,10 @@ def main() -> int:
     args = parser.parse_args()
     if bool(args.images) == bool(args.data):
         parser.error("give --data DIR or IMAGE, one of the two")
+    if args.images:
+        parser.refuse_ignored(args, ["calibration"], "--data DIR: its factors belong to cities")
+    else:
+        parser.refuse_ignored(args, ["gsd", "bands", "tile", "rectify", "fill", "overwrite"], "IMAGE")
     return predict_images(args) if args.images else predict_folder(args)
 
 
@@ -103,6 +111,7 @@ def create_parser() -> Parser:
     )
     images.add_argument("--rectify", action="store_true", help="also write the image without building lean")
     images.add_argument("--fill", action="store_true", help="with --rectify: fill hidden ground from around it")
+    images.add_argument("--overwrite", action="store_true", help="replace output files that exist")
     return parser
 
 
@@ -110,6 +119,9 @@ def read_blend(args: Namespace, runs: list[Path]) -> BlendConfig:
     """The settings of views and combination that the command line gives for these runs."""
     if args.zoom_weights and not args.zooms:
         raise UserError("--zoom-weights without --zooms: name the sizes of these weights with --zooms")
+    most = max(len(checkpoint_paths(run)) for run in runs)
+    if len(args.checkpoint_weights or ()) > most:
+        raise UserError(f"--checkpoint-weights: {len(args.checkpoint_weights)} weights, but no run has over {most}")
     given = {"zooms": tuple(args.zooms or ()), "zoom_weights": tuple(args.zoom_weights or ())}
     return BlendConfig(
         tta=args.tta,
@@ -126,32 +138,50 @@ def read_blend(args: Namespace, runs: list[Path]) -> BlendConfig:
 
 
 def predict_images(args: Namespace) -> int:
-    """Write heights and pose of each image, and with --rectify the image without building lean."""
-    if args.gsd is not None and not args.gsd > 0:
-        raise UserError(f"--gsd {args.gsd}: give metres per pixel, above 0")
+    """Write heights and pose of each image, and with --rectify the image without building lean.
+
+    An image that cannot be predicted is named on standard error, and the others are predicted. Returns 2 then.
+    """
+    if args.gsd is not None:
+        check_gsd(args.gsd, "--gsd")
     if args.fill and not args.rectify:
         raise UserError("--fill fills the hidden ground of --rectify; give --rectify too")
     if args.tile < 64:
         raise UserError(f"--tile {args.tile}: give 64 px or more; a smaller tile shows too little of the surroundings")
     runs = [Path(run) for run in args.runs or ()] or [newest_run("runs")]
-    out, blend = Path(args.out or "."), read_blend(args, runs)
-    calibration = read_calibration(args.calibration)
+    images, out, blend = [Path(image) for image in args.images], Path(args.out or "."), read_blend(args, runs)
+    outputs = [(image, path) for image in images for path in output_paths(image, out, args.rectify)]
+    make_folder(out)
+    refuse_overwriting(outputs, images, args.overwrite)
 
     from geopose.devices import pick_device
     from geopose.inference.ensemble import Ensemble
-    from geopose.inference.scene import SceneOptions, predict_scene, rectify_scene
 
     device = pick_device(args.device)
-    ensemble = Ensemble(runs, blend, device, calibration, not args.one_model_at_a_time, spread=True)
+    ensemble = Ensemble(runs, blend, device, Calibration(), not args.one_model_at_a_time, spread=True)
+    failed = []
+    for image in images:
+        try:
+            predict_image(image, out, ensemble, args)
+        except UserError as error:
+            print_error(error)
+            failed.append(image)
+    if failed and len(images) > 1:
+        print(f"{len(failed)} of {len(images)} images failed: {list_some(failed, 10)}", file=sys.stderr)
+    return 2 if failed else 0
+
+
+def predict_image(image: Path, out: Path, ensemble: "Ensemble", args: Namespace) -> None:
+    """Write the files of one image into the folder out, and print its pose."""
+    from geopose.inference.scene import SceneOptions, predict_scene, rectify_scene
+
     options = SceneOptions(args.gsd, tuple(args.bands or ()), args.tile)
-    for image in map(Path, args.images):
-        pose = predict_scene(image, out, ensemble, options)
-        lean = f"scale {pose.scale_px_per_m:.3f} px/m, angle {pose.angle_rad:.3f} rad, gsd {pose.gsd_m:.3f} m"
-        print(f"{out / image.stem}_AGL.tif, _VFLOW.json: {lean}")
-        if args.rectify:
-            hidden = rectify_scene(image, out, options.bands, args.fill)
-            print(f"{out / image.stem}_RECT.tif, _AGL and _HIDDEN: {hidden:.1%} of the ground was hidden")
-    return 0
+    pose = predict_scene(image, out, ensemble, options)
+    lean = f"scale {pose.scale_px_per_m:.3f} px/m, angle {pose.angle_rad:.3f} rad, gsd {pose.gsd_m:.3f} m"
+    print(f"{out / image.stem}_AGL.tif, _VFLOW.json: {lean}")
+    if args.rectify:
+        hidden = rectify_scene(image, out, options.bands, args.fill)
+        print(f"{out / image.stem}_RECT.tif, _AGL and _HIDDEN: {hidden:.1%} of the ground was hidden")
 
 
 # --- a competition folder ---------------------------------------------------------------------------------------
@@ -166,6 +196,11 @@ def predict_folder(args: Namespace) -> int:
     if not runs:
         raise UserError(f"no finished run trained on {args.data} in runs/; run 'make train' or name runs with --runs")
     table, calibration = read_test_table(args.data), read_calibration(args.calibration)
+    out = Path(args.out or "submission.tar.gz")
+    make_room(out)
+    if calibration.cities and not set(calibration.cities) & set(table.city):
+        known, there = (list_some(sorted(set(cities))) for cities in (calibration.cities, table.city))
+        raise UserError(f"{args.calibration}: has factors of {known}, but the tiles are of {there}; leave it out")
     blend = read_blend(args, runs)
     recipe = {  # everything that determines the tarball's bytes, except the code
         "data": args.data,
@@ -175,7 +210,6 @@ def predict_folder(args: Namespace) -> int:
         "device": args.device,
         "checkpoints": fingerprint_checkpoints(runs),
     }
-    out = Path(args.out or "submission.tar.gz")
     recipe_path = out.with_name(f"{out.name}.json")
     if out.exists() and recipe_path.exists() and recipe_path.read_bytes() == encode_recipe(recipe):
         print(f"{out} is up to date with {len(runs)} runs; delete it to predict again")
@@ -192,6 +226,8 @@ def predict_folder(args: Namespace) -> int:
         if ranks.is_first:
             recipe_path.unlink(missing_ok=True)
             start_parts(parts, recipe)
+            for row in table.sort_values("gsd_m").iloc[[0, -1]].drop_duplicates().itertuples():
+                warn_of_gsd(runs, row.rgb, row.gsd_m)
         ranks.wait()
         share = prefer_prepared(table, args.data).iloc[ranks.rank :: ranks.world_size]
         ensemble = Ensemble(runs, blend, pick_device(args.device), calibration, not args.one_model_at_a_time)

@@ -78,7 +78,7 @@ class Ensemble:
         keep_models: bool = True,
         spread: bool = False,
     ):
-        self.cfg, self.device, self.calibration = cfg, device, calibration
+        self.runs, self.cfg, self.device, self.calibration = runs, cfg, device, calibration
         self.keep_models, self.spread = keep_models, spread
         self.views = VIEWS[cfg.tta]
         self.sizes = dict(zip(cfg.zooms, cfg.zoom_weights or (1.0,) * len(cfg.zooms), strict=True))

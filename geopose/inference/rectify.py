@@ -18,6 +18,9 @@ from rasterio.windows import Window
 
 from geopose.cli import Parser, UserError, progress
 from geopose.geometry import flow_direction
+from geopose.inference.outputs import refuse_overwriting
+from geopose.io.files import make_folder
+from geopose.io.names import rectified_names
 from geopose.io.poses import VflowLabel, read_vflow
 from geopose.io.rasters import image_size, raster_like, read_agl, read_rgb
 
@@ -124,10 +127,11 @@ def rectify_files(
     backward_px = [math.ceil(-px) + 1 for px in moved_px.min(axis=(1, 2))]
     margin = FILL_PX if fill else 0
     hidden_px = 0
+    rgb_path, agl_path, hidden_path = (out / name for name in rectified_names(stem))
     with (
-        raster_like(out / f"{stem}_RECT.tif", like, 3, np.uint8) as image,
-        raster_like(out / f"{stem}_RECT_AGL.tif", like, 1, np.float32) as ground_agl,
-        raster_like(out / f"{stem}_RECT_HIDDEN.tif", like, 1, np.uint8) as mask,
+        raster_like(rgb_path, like, 3, np.uint8) as image,
+        raster_like(agl_path, like, 1, np.float32) as ground_agl,
+        raster_like(hidden_path, like, 1, np.uint8) as mask,
     ):
         for block in progress(blocks, "rectify", unit="block"):
             painted = grow(block, (margin, margin), (margin, margin), size)
@@ -169,6 +173,7 @@ def main() -> int:
     parser.add_argument("vflow", type=Path, metavar="VFLOW", help="JSON with scale and angle")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the three output files")
     parser.add_argument("--fill", action="store_true", help="fill hidden ground from the pixels around it")
+    parser.add_argument("--overwrite", action="store_true", help="replace output files that exist")
     args = parser.parse_args()
 
     (height, width), (agl_height, agl_width) = image_size(args.rgb), image_size(args.agl)
@@ -177,6 +182,9 @@ def main() -> int:
             f"{args.agl}: {agl_height}x{agl_width}, but {args.rgb} is {height}x{width}; give heights of this image"
         )
     pose, stem = read_vflow(args.vflow, args.agl), args.rgb.stem.removesuffix("_RGB")
+    make_folder(args.out)
+    outputs = [(args.rgb, args.out / name) for name in rectified_names(stem)]
+    refuse_overwriting(outputs, (args.rgb, args.agl, args.vflow), args.overwrite)
     read_image = partial(read_rgb, args.rgb)
     hidden = rectify_files(read_image, args.agl, args.out, stem, args.rgb, pose, args.fill)
     print(f"{args.out}: {stem}_RECT.tif, _AGL and _HIDDEN; {hidden:.1%} of the ground was hidden")

@@ -23,6 +23,7 @@ from rasterio.windows import Window
 from geopose.cli import UserError, progress
 from geopose.geometry import angle_error_rad, direction_angle, flow_direction
 from geopose.inference.ensemble import Ensemble
+from geopose.inference.gsd_range import warn_of_gsd
 from geopose.inference.rectify import rectify_files
 from geopose.inference.scene_reader import SceneReader, read_gsd
 from geopose.io.files import write_bytes
@@ -82,6 +83,7 @@ def predict_scene(path: Path, out: Path, ensemble: Ensemble, options: SceneOptio
         raise UserError(f"{path} missing; give an image file")
     with one_line_errors(str(path)), rasterio.Env(GDAL_CACHEMAX=CACHE_MB), rasterio.open(path) as image:
         gsd_m = options.gsd_m or find_gsd_m(path) or read_gsd(image, path)
+        warn_of_gsd(ensemble.runs, str(path), gsd_m)
         reader = SceneReader(image, path, options.bands)
         poses: list[TilePose] = []
         with raster_like(out / f"{path.stem}_AGL.tif", path, 2, np.float32) as raster:
@@ -91,7 +93,7 @@ def predict_scene(path: Path, out: Path, ensemble: Ensemble, options: SceneOptio
                 window = Window(0, strip.first_row, image.width, strip.planes.shape[1])
                 raster.write(strip.planes, window=window)
                 poses += strip.poses
-    pose = ScenePose(*combine_poses(np.array(poses)), gsd_m)
+            pose = ScenePose(*combine_poses(np.array(poses)), gsd_m)  # an image without data leaves no raster
     content = {"scale_px_per_m": pose.scale_px_per_m, "angle_rad": pose.angle_rad, "gsd_m": pose.gsd_m}
     write_bytes(out / f"{path.stem}_VFLOW.json", (json.dumps(content) + "\n").encode())
     return pose
@@ -190,8 +192,8 @@ def pyramid(height: int, width: int) -> np.ndarray:
 def combine_poses(poses: np.ndarray) -> tuple[float, float]:
     """Scale and angle of a scene from its tiles' poses [N,3] (fields of TilePose). A few bad tiles hardly change them.
 
-    The scale is the weighted median. The angle is the weighted mean of the tiles within NEAR_RAD of one tile: the tile
-    with the smallest weighted sum of differences from all others.
+    The scale is the weighted median, and at least 0. The angle is the weighted mean of the tiles within NEAR_RAD of one
+    tile: the tile with the smallest weighted sum of differences from all others.
     """
     if not len(poses):
         raise UserError("no pixel of the image has data; give another image")
@@ -202,4 +204,4 @@ def combine_poses(poses: np.ndarray) -> tuple[float, float]:
     differences = angle_error_rad(angles[:, None], angles)
     near = differences[np.argmin(differences @ weights)] <= NEAR_RAD
     direction = weights[near] @ flow_direction(angles[near])
-    return float(scales[order[half]]), float(direction_angle(direction))
+    return max(float(scales[order[half]]), 0.0), float(direction_angle(direction))

@@ -20,6 +20,11 @@ def vflow_name(tile_id: str) -> str:
     return f"{tile_id}_VFLOW.json"
 
 
+def rectified_names(stem: str) -> tuple[str, str, str]:
+    """File names of an image without lean, of its heights, and of its mask of hidden ground."""
+    return f"{stem}_RECT.tif", f"{stem}_RECT_AGL.tif", f"{stem}_RECT_HIDDEN.tif"
+
+
 def label_of(file_name: str) -> tuple[str, str] | None:
     """(tile id, "agl" or "vflow") of a label's file name; None for any other name."""
     for kind, suffix in (("agl", agl_name("")), ("vflow", vflow_name(""))):

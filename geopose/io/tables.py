@@ -21,6 +21,8 @@ TABLE_COLUMNS = {
     "folds.csv": ("id", "city", "fold"),
     "places.csv": ("id", "place"),
 }
+MAX_GSD_M = 10.0  # no building leans visibly in coarser images, and a larger number is most likely in centimetres
+GSD_REMEDY = f"give metres per pixel, above 0 and at most {MAX_GSD_M:g}"
 
 
 def read_train_table(root: str | os.PathLike) -> pd.DataFrame:
@@ -36,20 +38,38 @@ def read_test_table(root: str | os.PathLike) -> pd.DataFrame:
     return _with_paths(table, Path(root) / "test", {"rgb": table.rgb})
 
 
+def check_gsd(gsd_m: float, where: str) -> float:
+    """The same metres per pixel. where names their source in errors. Raises UserError when they are impossible."""
+    if not _is_gsd(gsd_m):
+        raise UserError(f"{where} {gsd_m:g}: {GSD_REMEDY}")
+    return gsd_m
+
+
 def find_gsd_m(rgb: Path) -> float | None:
-    """Metres per pixel of a competition tile, from its folder's metadata.csv. None for any other image."""
-    metadata = rgb.resolve().parent.parent / "metadata.csv"
-    if not rgb.stem.endswith("_RGB") or not metadata.exists():
-        return None
-    table = read_csv(metadata).set_index("id").gsd
+    """Metres per pixel of a competition tile, from its folder's metadata.csv. None for any other image.
+
+    A file of this name that is not a competition's table is ignored. Raises UserError when the tile's gsd is
+    impossible.
+    """
     tile_id = tile_id_of(rgb)
-    return float(table[tile_id]) if tile_id in table.index else None
+    for folder in _folders_of(rgb) if rgb.stem.endswith("_RGB") else ():
+        metadata = folder.parent / "metadata.csv"
+        if _has_columns(metadata):
+            table = read_csv(metadata).set_index("id").gsd
+            if tile_id in table.index:
+                gsd_m = pd.to_numeric(table, errors="coerce")[tile_id]
+                if not _is_gsd(gsd_m):
+                    raise UserError(
+                        f"{metadata}: the gsd of {tile_id} is {table[tile_id]}; {GSD_REMEDY}, or give --gsd"
+                    )
+                return float(gsd_m)
+    return None
 
 
 def find_truth(rgb: Path) -> VflowLabel | None:
     """True scale and angle of a competition tile, from its own folder or truth/. None where there is no label."""
-    tile_id, here = tile_id_of(rgb), rgb.resolve().parent
-    for folder in (here, here.parent / "truth"):
+    tile_id = tile_id_of(rgb)
+    for folder in (folder for here in _folders_of(rgb) for folder in (here, here.parent / "truth")):
         if (folder / vflow_name(tile_id)).exists() and (folder / agl_name(tile_id)).exists():
             return read_vflow(folder / vflow_name(tile_id), folder / agl_name(tile_id))
     return None
@@ -166,15 +186,37 @@ def _read_split(root: Path, csv_name: str) -> pd.DataFrame:
         raise UserError(f"{root}: the folder is empty; run 'make data' or give the competition's folder as DATA=")
     metadata, table = read_csv(root / "metadata.csv"), read_csv(root / csv_name)
     metadata["gsd"] = pd.to_numeric(metadata.gsd, errors="coerce")
-    bad_gsd = metadata.id[~(metadata.gsd > 0) | ~np.isfinite(metadata.gsd)]
+    bad_gsd = metadata.id[~_is_gsd(metadata.gsd)]
     if len(bad_gsd):
-        raise UserError(f"{root / 'metadata.csv'}: {_count_ids(bad_gsd)} without a positive gsd; give metres per pixel")
+        raise UserError(f"{root / 'metadata.csv'}: {_count_ids(bad_gsd)} with an impossible gsd; {GSD_REMEDY}")
     for row_id, rgb in zip(table.id, table.rgb, strict=True):
         if not tile_id_of(rgb).endswith(row_id):
             raise UserError(f"{root / csv_name}: id {row_id} has the image {rgb}; ids and file names must agree")
     table["id"] = [tile_id_of(name) for name in table.rgb]
     _refuse_missing(table.id, metadata.id, "metadata.csv", "add their rows")
     return table.merge(metadata[["id", "city", "gsd"]], on="id", how="left", validate="one_to_one")
+
+
+def _is_gsd(gsd_m):
+    """Whether a number, or each number of a column, can be metres per pixel. NaN and infinity cannot."""
+    return (gsd_m > 0) & (gsd_m <= MAX_GSD_M)
+
+
+def _folders_of(file: Path) -> list[Path]:
+    """The folders that a file is in, by its name and by its folder's real name, and those of the file it links to."""
+    folders = [file.parent.absolute(), file.parent.resolve()]
+    if file.is_symlink() and file.exists():
+        folders += _folders_of(file.parent / file.readlink())
+    return list(dict.fromkeys(folders))
+
+
+def _has_columns(path: Path) -> bool:
+    """Whether a file of a competition table's name has the columns of this table."""
+    try:
+        columns = pd.read_csv(path, nrows=0, encoding_errors="replace").columns
+    except (OSError, ValueError):  # pandas' own errors are ValueErrors
+        return False
+    return set(TABLE_COLUMNS[path.name]) <= set(columns)
 
 
 def _with_paths(table: pd.DataFrame, folder: Path, files: dict[str, pd.Series]) -> pd.DataFrame:

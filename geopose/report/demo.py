@@ -14,10 +14,12 @@ from geopose.config import TTA, BlendConfig
 from geopose.devices import pick_device
 from geopose.inference.calibration import Calibration
 from geopose.inference.ensemble import Ensemble
+from geopose.inference.outputs import refuse_overwriting
 from geopose.inference.scene import SceneOptions, predict_scene
 from geopose.inference.scene_reader import SceneReader
+from geopose.io.files import make_room
 from geopose.io.rasters import read_agl
-from geopose.io.tables import find_truth
+from geopose.io.tables import check_gsd, find_truth
 from geopose.report.panel import draw_panel
 from geopose.runs.folder import newest_run, usual_sizes
 
@@ -35,6 +37,10 @@ def main() -> int:
     parser.add_argument("--tta", default="d4", help=f"views for test-time augmentation: {', '.join(TTA)}")
     parser.add_argument("--out", type=Path, default=Path("demo.png"), metavar="FILE", help="picture to write")
     args = parser.parse_args()
+    if args.gsd is not None:
+        check_gsd(args.gsd, "--gsd")
+    make_room(args.out)
+    refuse_overwriting([(args.image, args.out)], [args.image], overwrite=True)
 
     runs = [Path(run) for run in args.runs] or [newest_run("runs")]
     blend = BlendConfig(tta=args.tta, **usual_sizes(runs))

@@ -147,6 +147,6 @@ def test_the_command_predicts_and_rectifies_images(job, tmp_path):
     write_tif(tmp_path / "plain.tif", np.zeros((3, 64, 64), np.uint8))
     assert_user_error(run("predict.py", tmp_path / "plain.tif", *common), "plain.tif", "--gsd")
     assert_user_error(run("predict.py", tmp_path / "none.tif", *common), "none.tif missing")
-    assert_user_error(run("predict.py", image, *common, "--bands", 1, 9, 2), "--bands 1 9 2", "bands 1 to 3")
+    assert_user_error(run("predict.py", image, *common, "--bands", 1, 9, 2, "--overwrite"), "--bands 1 9 2", "1 to 3")
     assert_user_error(run("predict.py", image, *common, "--gsd", -1), "--gsd")
     assert_user_error(run("predict.py", image, *common, "--data", job), "one of the two")
