@@ -1,8 +1,8 @@
 """Images and heights: reading, windows, encoding.
 
 Inside the code heights are float32 metres and NaN is unknown. A height file holds uint16 centimetres, where 65535 means
-no lidar return, or float metres, where NaN is unknown. The dtype says which. Every fault of a file raises UserError
-with one line: what is wrong, where, and how to fix it.
+no lidar return, or float metres, where NaN, infinity and whatever the file calls no data are unknown. The dtype says
+which. Every fault of a file raises UserError with one line: what is wrong, where, and how to fix it.
 """
 
 import os
@@ -23,7 +23,10 @@ from rasterio.io import DatasetReader, DatasetWriter, MemoryFile
 from rasterio.windows import Window
 
 from geopose.cli import UserError
+from geopose.io.colours import rgb_bands
 from geopose.io.files import refuse_full_disk, writing
+from geopose.io.nodata import no_data
+from geopose.io.png import is_damaged_png
 
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
 
@@ -31,6 +34,7 @@ UNKNOWN_CM = 65535
 CM_PER_M = 100.0
 UNKNOWN_VALUES = f"{UNKNOWN_CM} or NaN"  # for messages
 MAX_AGL_M = (UNKNOWN_CM - 1) / CM_PER_M
+LIKELY_AGL_M = (-100.0, 1000.0)  # known heights outside are no data that the file does not call so, or another unit
 MAX_PIXELS = 500_000_000  # limit for rasters that are read completely
 DEFLATE = {"compress": "deflate", "zlevel": 1}  # three times as fast as the default level, and files are 5 % larger
 # Crops of a large tile are read fastest from this format. A higher level slows writing only, and files get smaller.
@@ -56,6 +60,10 @@ def open_raster(path: str | os.PathLike) -> Iterator[DatasetReader]:
     if not Path(path).exists():
         raise UserError(f"{path} missing; restore the file or remove its id from the CSV")
     with one_line_errors(str(path)), rasterio.open(path) as raster:
+        # Only the driver of PNG files reads a truncated file without an error. A VRT may consist of such files.
+        for file in raster.files if raster.driver in ("PNG", "VRT") else ():
+            if is_damaged_png(Path(file)):
+                raise UserError(f"{file}: truncated or damaged; copy or create the file again")
         yield raster
 
 
@@ -82,20 +90,40 @@ def read_rgb(path: str | os.PathLike, window: Window | None = None) -> np.ndarra
             raise UserError(f"{path}: {raster.count} bands of {raster.dtypes[0]}; a tile's image has 3 bands of uint8")
         if window is None:
             _refuse_giant(raster, str(path))
-        return cv2.merge(raster.read(window=window))  # ten times as fast as NumPy's copy of the transposed array
+        bands = raster.read(rgb_bands(raster), window=window)
+        return cv2.merge(bands)  # ten times as fast as NumPy's copy of the transposed array
 
 
 def read_rgb_thumbnail(path: str | os.PathLike, side_px: int) -> np.ndarray:
     """A tile's image reduced to uint8 [side_px, side_px, 3]. A .j2k is decoded at a reduced resolution."""
     with open_raster(path) as raster:
-        shape = (raster.count, side_px, side_px)
-        return np.ascontiguousarray(raster.read(out_shape=shape, resampling=Resampling.average).transpose(1, 2, 0))
+        reduced = raster.read(rgb_bands(raster), out_shape=(3, side_px, side_px), resampling=Resampling.average)
+        return np.ascontiguousarray(reduced.transpose(1, 2, 0))
 
 
 def read_agl(path: str | os.PathLike, window: Window | None = None) -> np.ndarray:
-    """A tile's height above ground, or one window of it. Returns float32 [H, W] metres, NaN unknown."""
+    """A tile's height above ground, or one window of it. Returns float32 [H, W] metres, NaN unknown.
+
+    Raises UserError for heights that no building and no valley has, see check_heights.
+    """
     with open_raster(path) as raster:
-        return _read_heights(raster, str(path), window)
+        agl_m = _read_heights(raster, str(path), window)
+    check_heights(agl_m, str(path))
+    return agl_m
+
+
+def check_heights(agl_m: np.ndarray, where: str) -> None:
+    """Raise UserError for a known height outside LIKELY_AGL_M. agl_m [H,W] metres, NaN unknown; where names the file.
+
+    A file with -9999 in its holes and no nodata tag would otherwise count them as deep pits.
+    """
+    low_m, high_m = np.nanmin(agl_m, initial=0), np.nanmax(agl_m, initial=0)
+    if low_m < LIKELY_AGL_M[0] or high_m > LIKELY_AGL_M[1]:
+        value = low_m if low_m < LIKELY_AGL_M[0] else high_m
+        raise UserError(
+            f"{where}: a height of {value:g} m; heights are {LIKELY_AGL_M[0]:g} to {LIKELY_AGL_M[1]:g} m above ground, "
+            "so give metres, and name the value of unknown pixels as the file's nodata"
+        )
 
 
 def decode_agl(content: bytes, where: str, size: tuple[int, int] | None = None) -> AglFile:
@@ -131,12 +159,21 @@ def _read_heights(raster: DatasetReader, where: str, window: Window | None = Non
         raise UserError(f"{where}: {raster.count} bands; heights have one band")
     if window is None:
         _refuse_giant(raster, where)
-    values = raster.read(1, window=window)
-    if not centimetres:
-        return values.astype(np.float32)
-    agl_m = np.divide(values, np.float32(CM_PER_M), dtype=np.float32)
-    agl_m[values == UNKNOWN_CM] = np.nan
+    values = raster.read((1,), window=window)
+    unknown = _unknown(raster, values, window)[0]
+    agl_m = values[0].astype(np.float32) if not centimetres else np.divide(values[0], CM_PER_M, dtype=np.float32)
+    agl_m[unknown] = np.nan
     return agl_m
+
+
+def _unknown(raster: DatasetReader, values: np.ndarray, window: Window | None = None) -> np.ndarray:
+    """bool [B,H,W], True where a height file's values [B,H,W] of its first bands are unknown heights."""
+    bands = range(1, len(values) + 1)
+    if values.dtype != np.uint16:
+        return no_data(raster, bands, values, window)
+    unknown = values == UNKNOWN_CM
+    # In centimetres 0 is the ground, also where a tool has set it as nodata.
+    return unknown if raster.nodata == 0 else unknown | no_data(raster, bands, values, window)
 
 
 def _refuse_giant(raster: DatasetReader, where: str) -> None:
@@ -181,18 +218,27 @@ def agl_to_cm(agl_m: np.ndarray) -> np.ndarray:
 def raster_like(path: str | os.PathLike, like: str | os.PathLike, count: int, dtype: type) -> Iterator[DatasetWriter]:
     """A GeoTIFF on the grid of another file, open for writing by windows. It gets its name on success.
 
-    Float rasters have NaN as nodata. The closed file is read again before it gets its name, because GDAL may close a
-    file without an error though the disk is full. Raises OSError then, and UserError for any other damage.
+    Float rasters have NaN as nodata. A mask that is written goes into the file itself. The closed file is read again
+    before it gets its name, because GDAL may close a file without an error though the disk is full. Raises OSError
+    then, and UserError for any other damage.
     """
     with open_raster(like) as grid:
         profile = {"height": grid.height, "width": grid.width, "crs": grid.crs, "transform": grid.transform}
+        gcps, rpcs = grid.gcps, grid.rpcs
     predictor = 3 if np.issubdtype(dtype, np.floating) else 2
     if predictor == 3:
         profile["nodata"] = np.nan
     profile |= {"driver": "GTiff", **DEFLATE, "predictor": predictor, "tiled": True, "BIGTIFF": "IF_SAFER"}
     with writing(path) as temporary:
         try:
-            with rasterio.open(temporary, "w", count=count, dtype=dtype, **profile) as raster:
+            with (
+                rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+                rasterio.open(temporary, "w", count=count, dtype=dtype, **profile) as raster,
+            ):
+                if gcps[0]:
+                    raster.gcps = gcps
+                if rpcs:
+                    raster.rpcs = rpcs
                 yield raster
         except RasterioError:
             refuse_full_disk(temporary)  # the fault is the disk's then, not that of an image that is read meanwhile
@@ -217,12 +263,18 @@ def _is_whole(path: Path) -> bool:
 
 
 def encode_prepared(source: str | os.PathLike) -> bytes:
-    """A raster's pixels as a lossless TIFF of 256 px tiles in the raster's own dtype.
+    """An image or a height file as a lossless TIFF of 256 px tiles in the raster's own dtype.
 
-    The result is decoded again and compared. Raises UserError when the pixels differ.
+    The copy has no tags: bands are red, green and blue, and unknown heights are 65535 or NaN. The result is decoded
+    again and compared. Raises UserError when the pixels differ.
     """
     with open_raster(source) as raster:
-        bands = raster.read()
+        if raster.count == 3:
+            bands = raster.read(rgb_bands(raster))
+        else:
+            bands = raster.read()
+            if bands.dtype in (np.uint16, np.float32, np.float64):
+                bands[_unknown(raster, bands)] = UNKNOWN_CM if bands.dtype == np.uint16 else np.nan
     # A predictor does not make integer centimetres smaller, and reading takes nearly twice as long with one.
     predictor = {"uint8": 2, "uint16": 1}.get(bands.dtype.name, 3)
     content = _encode(bands, {**PREPARED, "predictor": predictor, "interleave": "pixel"})

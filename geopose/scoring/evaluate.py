@@ -20,7 +20,7 @@ from geopose.cli import Parser, UserError, list_some, progress
 from geopose.io.files import make_room, write_bytes
 from geopose.io.names import agl_name, city_of, label_of, vflow_name
 from geopose.io.poses import VflowLabel, parse_vflow, read_pose
-from geopose.io.rasters import MIXED_UNITS, decode_agl
+from geopose.io.rasters import MIXED_UNITS, check_heights, decode_agl
 from geopose.io.tables import find_labels
 from geopose.scoring.metrics import HeightSums, PoseScores, height_sums
 from geopose.scoring.submission import read_predictions
@@ -89,6 +89,7 @@ def evaluate(truth: str | Path, pred: str | Path) -> Evaluation:
 def _score_heights(tile_id: str, content: bytes, agl_path: str, vflow_path: str) -> ScoredTile:
     pred = decode_agl(content, f"predicted {agl_name(tile_id)}")
     true = decode_agl(Path(agl_path).read_bytes(), agl_path)
+    check_heights(true.agl_m, agl_path)
     if pred.agl_m.shape != true.agl_m.shape:
         (height, width), (true_height, true_width) = pred.agl_m.shape, true.agl_m.shape
         raise UserError(
