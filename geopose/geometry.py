@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-METRES_PER_DEGREE = 111_320.0  # of latitude
 TWO_PI = 2.0 * np.pi
 
 IDENTITY = np.array([[1.0, 0.0], [0.0, 1.0]])
@@ -85,14 +84,6 @@ def angle_error_rad(angle_rad, other_rad):
     return np.pi - abs(np.pi - wrap_angle(angle_rad - other_rad))
 
 
-def metres_per_degree(latitude_deg: float) -> float:
-    """Side in metres of a square with the area of one degree by one degree at a latitude. Accurate to half a percent.
-
-    The length of a degree of longitude decreases with latitude. The side is the geometric mean of both lengths.
-    """
-    return METRES_PER_DEGREE * float(np.sqrt(np.cos(np.radians(latitude_deg))))
-
-
 def vertical_flow(agl_m, scale_px_per_m, angle_rad):
     """Vertical flow of each pixel, from roof to ground.
 
@@ -154,6 +145,17 @@ def transform_pose(pose: Pose, matrix) -> Pose:
     direction = transform_direction(flow_direction(pose.angle_rad), matrix)
     zoom = zoom_of(matrix)
     return Pose(direction_angle(direction), pose.scale_px_per_m * zoom, pose.gsd_m / zoom)
+
+
+def stretch_pose(pose: Pose, x_factor: float, y_factor: float) -> Pose:
+    """Pose in the pixels of a grid whose columns and rows are stretched by two factors.
+
+    The flow of one metre stays one vector, with another angle and length. gsd_m of the result is the gsd along this
+    vector, so scale_px_per_m * gsd_m is unchanged. Along other directions the pixels have other sizes.
+    """
+    stretched = flow_direction(pose.angle_rad) * np.array([x_factor, y_factor])
+    length = float(np.linalg.norm(stretched))
+    return Pose(float(direction_angle(stretched)), pose.scale_px_per_m * length, pose.gsd_m / length)
 
 
 def transform_direction(direction, matrix):

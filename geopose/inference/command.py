@@ -104,7 +104,7 @@ def create_parser() -> Parser:
         "--gsd", type=float, metavar="M_PER_PX", help="metres per pixel (default: from the georeference)"
     )
     images.add_argument(
-        "--bands", nargs="+", type=int, metavar="N", help="numbers of the red, green and blue band (default: 1 2 3)"
+        "--bands", nargs="+", type=int, metavar="N", help="numbers of the red, green and blue band (default: tagged)"
     )
     images.add_argument(
         "--tile", type=int, default=1024, metavar="PX", help="side of the tiles that images are cut into"

@@ -2,13 +2,13 @@
 
 `python -m geopose rectify RGB AGL VFLOW --out DIR` writes <stem>_RECT.tif (image), <stem>_RECT_AGL.tif (float32
 metres, NaN unknown) and <stem>_RECT_HIDDEN.tif (uint8, the occlusion mask: 1 where no pixel of the image lands). If
-several pixels land on the same place, the tallest is kept, because it is the one visible from above.
+several pixels land on the same place, the tallest is kept, because it is the one visible from above. The mask of
+<stem>_RECT.tif says where it shows something: neither hidden nor without data in the image.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +19,11 @@ from rasterio.windows import Window
 from geopose.cli import Parser, UserError, progress
 from geopose.geometry import flow_direction
 from geopose.inference.outputs import refuse_overwriting
+from geopose.inference.scene_reader import SceneReader
 from geopose.io.files import make_folder
 from geopose.io.names import rectified_names
 from geopose.io.poses import VflowLabel, read_vflow
-from geopose.io.rasters import image_size, raster_like, read_agl, read_rgb
+from geopose.io.rasters import image_size, open_raster, raster_like, read_agl
 
 BLOCK_PX = 1024  # a scene is processed in squares of this side
 FILL_PX = 100  # largest distance of filled ground from visible ground
@@ -32,7 +33,8 @@ FILL_PX = 100  # largest distance of filled ground from visible ground
 class Rectified:
     """Ground-frame rgb uint8 [H,W,3], agl_m float32 [H,W] metres and hidden bool [H,W].
 
-    Hidden pixels are black and NaN. Unknown heights are NaN too.
+    Hidden pixels are black and NaN. Unknown heights are NaN too. A fourth plane of rgb is 255 where the image has data,
+    and 0 where it has none or is hidden.
     """
 
     rgb: np.ndarray
@@ -45,7 +47,7 @@ class Rectified:
 
 
 def rectify(rgb: np.ndarray, agl_m: np.ndarray, scale_px_per_m: float, angle_rad: float) -> Rectified:
-    """Move an image uint8 [H,W,3] and its heights float [H,W] (metres, NaN unknown) to the ground frame, same size.
+    """Move an image uint8 [H,W,3 or 4] and its heights float [H,W] (metres, NaN unknown) to the ground frame.
 
     A pixel p of height h lands on the pixel nearest to p + h * scale * d. If several land there, the tallest is kept,
     of equally tall ones the one nearest to the pixel's centre, and of those the first in reading order. A pixel of
@@ -93,30 +95,24 @@ def _land(agl_m, dx_px_per_m, dy_px_per_m):
 def fill_hidden(ground: Rectified) -> Rectified:
     """Fill hidden pixels from the visible pixels around them, weighted by distance. The mask hidden does not change.
 
-    Pixels further than FILL_PX from any visible pixel stay black and NaN.
+    Pixels further than FILL_PX from any visible pixel stay black and NaN. Pixels without data are not copied.
     """
     seen = ~ground.hidden
-    rgb = np.stack([fillnodata(band, seen, FILL_PX) for band in ground.rgb.transpose(2, 0, 1)], axis=2)
+    source = seen & (ground.rgb[..., 3:] > 0).all(axis=2)
+    # fillnodata writes into what it is given
+    filled = np.stack([fillnodata(band.copy(), source, FILL_PX) for band in ground.rgb.transpose(2, 0, 1)], axis=2)
+    rgb = np.where(ground.hidden[..., None], filled, ground.rgb)
     known = seen & ~np.isnan(ground.agl_m)
     near = fillnodata(np.where(known, ground.agl_m, np.float32(np.nan)), known, FILL_PX)
     return Rectified(rgb, np.where(seen, ground.agl_m, near), ground.hidden)
 
 
-def rectify_files(
-    read_image: Callable[[Window], np.ndarray],
-    agl: Path,
-    out: Path,
-    stem: str,
-    like: Path,
-    pose: VflowLabel,
-    fill: bool = False,
-) -> float:
-    """Write a scene's three rasters on the grid of the image like, block by block, so that any size fits in memory.
+def rectify_files(image: SceneReader, agl: Path, out: Path, stem: str, pose: VflowLabel, fill: bool = False) -> float:
+    """Write a scene's three rasters on the image's grid, block by block, so that any size fits in memory.
 
-    read_image returns a window of the image as uint8 [h,w,3]. agl is the file of its heights. Returns the share of
-    hidden ground.
+    agl is the file of the image's heights. Returns the share of hidden ground.
     """
-    height, width = size = image_size(like)
+    height, width = size = image.shape
     starts = [(row, column) for row in range(0, height, BLOCK_PX) for column in range(0, width, BLOCK_PX)]
     blocks = [Window(x, y, min(BLOCK_PX, width - x), min(BLOCK_PX, height - y)) for y, x in starts]
     # The lowest and the largest height decide how far pixels move, and so how far around a block we must read.
@@ -129,19 +125,23 @@ def rectify_files(
     hidden_px = 0
     rgb_path, agl_path, hidden_path = (out / name for name in rectified_names(stem))
     with (
-        raster_like(rgb_path, like, 3, np.uint8) as image,
-        raster_like(agl_path, like, 1, np.float32) as ground_agl,
-        raster_like(hidden_path, like, 1, np.uint8) as mask,
+        raster_like(rgb_path, image.path, 3, np.uint8) as ground_image,
+        raster_like(agl_path, image.path, 1, np.float32) as ground_agl,
+        raster_like(hidden_path, image.path, 1, np.uint8) as mask,
     ):
         for block in progress(blocks, "rectify", unit="block"):
             painted = grow(block, (margin, margin), (margin, margin), size)
             source = grow(painted, forward_px, backward_px, size)
-            ground = rectify(read_image(source), read_agl(agl, source), pose.scale_px_per_m, pose.angle_rad)
+            rgb, has_data = image.read(source)
+            rgba = np.dstack([*rgb, has_data.astype(np.uint8) * 255])
+            ground = rectify(rgba, read_agl(agl, source), pose.scale_px_per_m, pose.angle_rad)
             ground = ground.cut(place_in(painted, source))
             if fill:
                 ground = fill_hidden(ground)
             ground = ground.cut(place_in(block, painted))
-            image.write(ground.rgb.transpose(2, 0, 1), window=block)
+            *rgb, has_data = ground.rgb.transpose(2, 0, 1)
+            ground_image.write(np.stack(rgb), window=block)
+            ground_image.write_mask(has_data, window=block)
             ground_agl.write(ground.agl_m, 1, window=block)
             mask.write(ground.hidden.astype(np.uint8), 1, window=block)
             hidden_px += int(ground.hidden.sum())
@@ -166,7 +166,7 @@ def main() -> int:
         "Remove the building lean (relief displacement) from an image: move each pixel to the ground below it.",
         "python -m geopose rectify x_RGB.j2k x_AGL.tif x_VFLOW.json --out rectified",
     )
-    parser.add_argument("rgb", type=Path, metavar="RGB", help="image, 3 bands of uint8")
+    parser.add_argument("rgb", type=Path, metavar="RGB", help="image of any bands and depth")
     parser.add_argument(
         "agl", type=Path, metavar="AGL", help="heights of its pixels, uint16 centimetres or float metres"
     )
@@ -185,7 +185,7 @@ def main() -> int:
     make_folder(args.out)
     outputs = [(args.rgb, args.out / name) for name in rectified_names(stem)]
     refuse_overwriting(outputs, (args.rgb, args.agl, args.vflow), args.overwrite)
-    read_image = partial(read_rgb, args.rgb)
-    hidden = rectify_files(read_image, args.agl, args.out, stem, args.rgb, pose, args.fill)
+    with open_raster(args.rgb) as image:
+        hidden = rectify_files(SceneReader(image, args.rgb, ()), args.agl, args.out, stem, pose, args.fill)
     print(f"{args.out}: {stem}_RECT.tif, _AGL and _HIDDEN; {hidden:.1%} of the ground was hidden")
     return 0

@@ -21,14 +21,16 @@ import torch
 from rasterio.windows import Window
 
 from geopose.cli import UserError, progress
-from geopose.geometry import angle_error_rad, direction_angle, flow_direction
+from geopose.geometry import Pose, angle_error_rad, direction_angle, flow_direction
 from geopose.inference.ensemble import Ensemble
+from geopose.inference.ground_size import GroundPixel, ground_pixel
 from geopose.inference.gsd_range import warn_of_gsd
 from geopose.inference.rectify import rectify_files
-from geopose.inference.scene_reader import SceneReader, read_gsd
+from geopose.inference.scene_reader import SceneReader
+from geopose.inference.square import SquareReader
 from geopose.io.files import write_bytes
 from geopose.io.poses import read_vflow
-from geopose.io.rasters import one_line_errors, raster_like
+from geopose.io.rasters import open_raster, raster_like
 from geopose.io.tables import find_gsd_m
 
 NEAR_RAD = math.radians(60)  # a tile whose direction is further from the one most tiles agree on is ignored
@@ -42,15 +44,6 @@ class SceneOptions:
     gsd_m: float | None = None
     bands: tuple[int, ...] = ()
     tile_px: int = 1024
-
-
-@dataclass(frozen=True)
-class ScenePose:
-    """Scale, angle and gsd of the whole scene."""
-
-    scale_px_per_m: float
-    angle_rad: float
-    gsd_m: float
 
 
 class TilePose(NamedTuple):
@@ -73,27 +66,38 @@ class Strip(NamedTuple):
     poses: list[TilePose]
 
 
-def predict_scene(path: Path, out: Path, ensemble: Ensemble, options: SceneOptions) -> ScenePose:
+def predict_scene(path: Path, out: Path, ensemble: Ensemble, options: SceneOptions) -> Pose:
     """Write <stem>_AGL.tif on the image's own grid and <stem>_VFLOW.json into the folder out. Returns the pose.
 
     The TIFF has two float32 bands in metres: height, and its spread over views and checkpoints. Both are NaN where the
-    image has no data. Raises UserError if the image cannot be read, lacks a band, or its gsd is unknown.
+    image has no data. The pose is in the image's own pixels. If these are not square on the ground, its gsd is the one
+    along the flow. Raises UserError if the image cannot be read, lacks a band, or its gsd is unknown.
     """
     if not path.exists():
         raise UserError(f"{path} missing; give an image file")
-    with one_line_errors(str(path)), rasterio.Env(GDAL_CACHEMAX=CACHE_MB), rasterio.open(path) as image:
-        gsd_m = options.gsd_m or find_gsd_m(path) or read_gsd(image, path)
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_MB), open_raster(path) as image:
+        gsd_m = options.gsd_m or find_gsd_m(path)
+        pixel = GroundPixel(gsd_m, gsd_m) if gsd_m else ground_pixel(image, path)
+        own = SceneReader(image, path, options.bands)
+        square = None if pixel.is_square else SquareReader(own, pixel)
+        if square:
+            size = f"{pixel.x_m:.3f} m wide and {pixel.y_m:.3f} m high on the ground"
+            print(f"{path}: pixels are {size}; predicted on pixels of {square.gsd_m:.3f} m and brought back")
+        gsd_m = pixel.mean_m if square is None else square.gsd_m
         warn_of_gsd(ensemble.runs, str(path), gsd_m)
-        reader = SceneReader(image, path, options.bands)
         poses: list[TilePose] = []
         with raster_like(out / f"{path.stem}_AGL.tif", path, 2, np.float32) as raster:
             raster.descriptions = ("height above ground", "spread over views and checkpoints")
             raster.units = ("metre", "metre")
-            for strip in predict_strips(reader, ensemble, gsd_m, options.tile_px):
-                window = Window(0, strip.first_row, image.width, strip.planes.shape[1])
-                raster.write(strip.planes, window=window)
-                poses += strip.poses
-            pose = ScenePose(*combine_poses(np.array(poses)), gsd_m)  # an image without data leaves no raster
+            for first_row, planes, tile_poses in predict_strips(square or own, ensemble, gsd_m, options.tile_px):
+                if square:
+                    first_row, planes = square.restore(first_row, planes)
+                raster.write(planes, window=Window(0, first_row, image.width, planes.shape[1]))
+                poses += tile_poses
+            scale_px_per_m, angle_rad = combine_poses(np.array(poses))  # an image without data leaves no raster
+    pose = Pose(angle_rad, scale_px_per_m, gsd_m)
+    if square:
+        pose = square.restore_pose(pose)
     content = {"scale_px_per_m": pose.scale_px_per_m, "angle_rad": pose.angle_rad, "gsd_m": pose.gsd_m}
     write_bytes(out / f"{path.stem}_VFLOW.json", (json.dumps(content) + "\n").encode())
     return pose
@@ -106,18 +110,15 @@ def rectify_scene(path: Path, out: Path, bands: tuple[int, ...], fill: bool) -> 
     """
     agl = out / f"{path.stem}_AGL.tif"
     pose = read_vflow(out / f"{path.stem}_VFLOW.json", agl)
-    with one_line_errors(str(path)), rasterio.Env(GDAL_CACHEMAX=CACHE_MB), rasterio.open(path) as image:
-        reader = SceneReader(image, path, bands)
-
-        def read_image(rows: Window) -> np.ndarray:
-            return np.ascontiguousarray(reader.read(rows)[0].transpose(1, 2, 0))
-
-        return rectify_files(read_image, agl, out, path.stem, path, pose, fill)
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_MB), open_raster(path) as image:
+        return rectify_files(SceneReader(image, path, bands), agl, out, path.stem, pose, fill)
 
 
-def predict_strips(reader: SceneReader, ensemble: Ensemble, gsd_m: float, tile_px: int) -> Iterator[Strip]:
+def predict_strips(
+    reader: SceneReader | SquareReader, ensemble: Ensemble, gsd_m: float, tile_px: int
+) -> Iterator[Strip]:
     """Predict a scene from top to bottom, one row of tiles after the other."""
-    height, width = reader.image.shape
+    height, width = reader.shape
     rows, columns = tile_starts(height, tile_px), tile_starts(width, tile_px)
     tile_height, tile_width = min(tile_px, height), min(tile_px, width)
     weight = pyramid(tile_height, tile_width)

@@ -1,6 +1,5 @@
 """Reading an image of any size, number of bands and depth by windows, as the 8-bit RGB that models need."""
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,8 @@ import rasterio
 from rasterio.windows import Window
 
 from geopose.cli import UserError
-from geopose.geometry import metres_per_degree
+from geopose.io.colours import bits, colour_table, rgb_bands
+from geopose.io.nodata import no_data
 
 STRETCH_PERCENT = (2.0, 98.0)
 OVERVIEW_PX = 1024  # the percentiles are measured on the image reduced to this side
@@ -18,46 +18,69 @@ class SceneReader:
     """Windows of an image as uint8 [3,H,W], and a mask of the pixels with data.
 
     bands: 1-based numbers of the red, green and blue band, or of one band that is used three times. Without bands, the
-    first three are used, or the first if there are fewer than three. Bands of any dtype but uint8 are stretched: their
-    2nd percentile becomes 0 and their 98th becomes 255.
+    image's colour interpretation decides, and a palette gives the colours of its values. If one of the bands has
+    another dtype than uint8, all are stretched: the 2nd percentile of each becomes 0 and its 98th becomes 255.
+
+    A pixel has no data if all its bands have none, or if one band of floats has none. In a band of integers the value
+    that means no data may also be a colour: white roofs hold 255.
     """
 
     def __init__(self, image: rasterio.DatasetReader, path: Path, bands: tuple[int, ...]):
-        self.image = image
-        self.bands = bands or ((1, 2, 3) if image.count >= 3 else (1, 1, 1))
+        self.image, self.path = image, path
+        self.shape: tuple[int, int] = image.shape
+        self.bands = bands or rgb_bands(image)
         if len(self.bands) == 1:
             self.bands *= 3
         if len(self.bands) != 3 or not all(1 <= band <= image.count for band in self.bands):
             given = " ".join(map(str, bands))
             raise UserError(f"{path}: --bands {given}; it has bands 1 to {image.count}, give 1 or 3 of them")
-        self.limits = None if image.dtypes[0] == "uint8" else self._measure_limits(path)
+        dtypes = [np.dtype(image.dtypes[band - 1]) for band in self.bands]
+        if any(dtype.kind == "c" for dtype in dtypes):
+            raise UserError(f"{path}: holds complex numbers; give an image of real numbers, such as their amplitude")
+        self.floats = np.array([dtype.kind == "f" for dtype in dtypes])
+        self.one_dtype = len(set(dtypes)) == 1
+        self.palette = None if bands or len(set(self.bands)) > 1 else colour_table(image, self.bands[0])
+        if self.palette is not None:
+            self.limits = None
+        elif set(dtypes) == {np.dtype(np.uint8)}:
+            highest = [2.0 ** min(8, bits(image, band)) - 1 for band in self.bands]
+            self.limits = None if min(highest) == 255 else np.array([(0.0, value) for value in highest])
+        else:
+            self.limits = self._measure_limits()
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
         """uint8 [3,H,W], and bool [H,W], True where the image has data."""
-        values = self.image.read(self.bands, window=window)
+        values = self._read_bands(window)
+        data = self._find_data(values, window)
+        if self.palette is not None:
+            return np.ascontiguousarray(self.palette[values[0], :3].transpose(2, 0, 1)), data
         if self.limits is not None:
             low, high = self.limits[:, 0, None, None], self.limits[:, 1, None, None]
             scaled = (np.nan_to_num(values.astype(np.float32)) - low) / np.maximum(high - low, 1e-9)
             values = np.rint(scaled.clip(0, 1) * 255).astype(np.uint8)
-        return values, self.image.dataset_mask(window=window) > 0
+        return values, data
 
-    def _measure_limits(self, path: Path) -> np.ndarray:
+    def has_data(self, window: Window) -> np.ndarray:
+        """bool [H,W], True where the image has data."""
+        return self._find_data(self._read_bands(window), window)
+
+    def _find_data(self, values: np.ndarray, window: Window) -> np.ndarray:
+        missing = no_data(self.image, self.bands, values, window)
+        data = ~(missing.all(axis=0) | missing[self.floats].any(axis=0))
+        return data if self.palette is None else data & (self.palette[values[0], 3] > 0)
+
+    def _read_bands(self, window: Window) -> np.ndarray:
+        """The values [3,H,W] of a window. The dtypes of the bands may differ."""
+        if self.one_dtype:
+            return self.image.read(self.bands, window=window)
+        return np.stack([self.image.read(band, window=window) for band in self.bands])
+
+    def _measure_limits(self) -> np.ndarray:
         """For each band, the two values [3,2] that become 0 and 255."""
-        side = [min(OVERVIEW_PX, n) for n in self.image.shape]
-        overview = self.image.read(self.bands, out_shape=(3, *side)).astype(np.float64)
-        has_data = self.image.dataset_mask(out_shape=tuple(side)) > 0
-        values = [band[has_data & np.isfinite(band)] for band in overview]
+        height, width = (min(OVERVIEW_PX, n) for n in self.shape)
+        overview = np.stack([self.image.read(band, out_shape=(height, width)) for band in self.bands])
+        missing = no_data(self.image, self.bands, overview)
+        values = [band[~unknown].astype(np.float64) for band, unknown in zip(overview, missing, strict=True)]
         if min(map(len, values)) == 0:
-            raise UserError(f"{path}: no pixel has data; give another image")
+            raise UserError(f"{self.path}: no pixel has data; give another image")
         return np.array([np.percentile(band, STRETCH_PERCENT) for band in values])
-
-
-def read_gsd(image: rasterio.DatasetReader, path: Path) -> float:
-    """Metres per pixel from the image's georeference. Raises UserError if it has none."""
-    if image.crs is None or image.transform.is_identity:
-        raise UserError(f"{path}: has no georeference, so its metres per pixel are unknown; give --gsd M_PER_PX")
-    pixel = math.sqrt(abs(image.transform.determinant))
-    if image.crs.is_geographic:
-        _, latitude = image.xy(image.height / 2, image.width / 2)
-        return pixel * metres_per_degree(latitude)
-    return pixel * image.crs.linear_units_factor[1]

@@ -62,7 +62,7 @@ def open_raster(path: str | os.PathLike) -> Iterator[DatasetReader]:
     with one_line_errors(str(path)), rasterio.open(path) as raster:
         # Only the driver of PNG files reads a truncated file without an error. A VRT may consist of such files.
         for file in raster.files if raster.driver in ("PNG", "VRT") else ():
-            if is_damaged_png(Path(file)):
+            if Path(file).is_file() and is_damaged_png(Path(file)):
                 raise UserError(f"{file}: truncated or damaged; copy or create the file again")
         yield raster
 

@@ -1,7 +1,6 @@
 """Lean removal: the same as a plain double loop, and towers land on their footprints."""
 
 import math
-from functools import partial
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ from helpers import assert_user_error, run, write_label, write_tif
 from geopose.geometry import Pose, image_position
 from geopose.inference import rectify as module
 from geopose.inference.rectify import Rectified, fill_hidden, rectify, rectify_files
+from geopose.inference.scene_reader import SceneReader
 from geopose.io.poses import read_vflow
 from geopose.io.rasters import read_agl, read_rgb
 
@@ -85,7 +85,8 @@ def test_blocks_give_what_the_whole_gives(tmp_path, monkeypatch, angle):
     monkeypatch.setattr(module, "FILL_PX", 6)
     source = tmp_path / "x_RGB.tif"
     for fill in (False, True):
-        share = rectify_files(partial(read_rgb, source), agl, tmp_path / "out", "x", source, pose, fill)
+        with rasterio.open(source) as image:
+            share = rectify_files(SceneReader(image, source, ()), agl, tmp_path / "out", "x", pose, fill)
         whole = rectify(rgb, read_agl(agl), pose.scale_px_per_m, pose.angle_rad)
         assert share == pytest.approx(whole.hidden.mean()) and share > 0.05
         expected = fill_hidden(whole) if fill else whole
@@ -127,3 +128,43 @@ def test_command_keeps_the_grid_and_names_faults(tmp_path):
     write_label(tmp_path, "y", np.zeros((5, 5)), 0.8, 1.0)
     wrong = [files[0], tmp_path / "y_AGL.tif", tmp_path / "y_VFLOW.json"]
     assert_user_error(run("-m", "geopose", "rectify", *wrong, "--out", tmp_path / "out"), "5x5", "20x30")
+
+
+@pytest.mark.parametrize("fill", [False, True])
+def test_the_mask_says_where_the_image_without_lean_shows_something(tmp_path, fill):
+    rgb, agl_m = np.full((3, 40, 50), 90, np.uint8), np.zeros((40, 50), np.float32)
+    agl_m[10:20, 20:30], rgb[:, 30:, :15] = 6, 0
+    write_tif(tmp_path / "x_RGB.tif", rgb, nodata=0)
+    write_tif(tmp_path / "x_AGL.tif", agl_m)
+    (tmp_path / "x_VFLOW.json").write_text('{"scale_px_per_m": 1, "angle_rad": 0}')
+    files = [tmp_path / name for name in ("x_RGB.tif", "x_AGL.tif", "x_VFLOW.json")]
+    flags = ["--fill"] if fill else []
+    result = run("-m", "geopose", "rectify", *files, "--out", tmp_path / "out", *flags)
+    assert result.returncode == 0, result.stderr
+    with rasterio.open(tmp_path / "out" / "x_RECT_HIDDEN.tif") as raster:
+        hidden = raster.read(1) > 0
+    with rasterio.open(tmp_path / "out" / "x_RECT.tif") as raster:
+        shown, image = raster.dataset_mask() > 0, raster.read()
+    no_data = np.zeros((40, 50), bool)
+    no_data[30:, :15] = True
+    assert hidden[10:16, 20:30].all() and hidden.sum() == 60
+    np.testing.assert_array_equal(shown, ~no_data if fill else ~no_data & ~hidden)
+    assert (image[:, shown] == 90).all()
+    assert not list((tmp_path / "out").glob("*.msk"))
+
+
+@pytest.mark.parametrize("unknown", [-9999.0, float(np.finfo(np.float32).min)])
+def test_heights_that_a_file_calls_unknown_do_not_move(tmp_path, unknown):
+    rgb, agl_m = np.random.default_rng(0).integers(0, 256, (3, 20, 30), dtype=np.uint8), np.full((20, 30), 2.0)
+    agl_m[5:9, 5:9] = unknown
+    write_tif(tmp_path / "x_RGB.tif", rgb)
+    write_tif(tmp_path / "x_AGL.tif", agl_m.astype(np.float32), nodata=unknown)
+    (tmp_path / "x_VFLOW.json").write_text('{"scale": 0.5, "angle": 1.5707963}')
+    files = [tmp_path / name for name in ("x_RGB.tif", "x_AGL.tif", "x_VFLOW.json")]
+    result = run("-m", "geopose", "rectify", *files, "--out", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    ground_m = read_agl(tmp_path / "out" / "x_RECT_AGL.tif")
+    assert np.isnan(ground_m[5:9, 6:9]).all() and (ground_m[np.isfinite(ground_m)] == 2).all()
+
+    write_tif(files[1], agl_m.astype(np.float32))
+    assert_user_error(run("-m", "geopose", "rectify", *files, "--out", tmp_path / "out"), "x_AGL.tif", "nodata")

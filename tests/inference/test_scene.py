@@ -9,12 +9,11 @@ import torch
 from helpers import assert_user_error, ok, run, write_tif
 from rasterio.windows import Window
 
-from geopose.cli import UserError
 from geopose.config import BlendConfig
 from geopose.inference.calibration import Calibration
 from geopose.inference.ensemble import Ensemble
 from geopose.inference.scene import SceneOptions, combine_poses, drop_rows, predict_scene, pyramid, tile_starts
-from geopose.inference.scene_reader import SceneReader, read_gsd
+from geopose.inference.scene_reader import SceneReader
 from geopose.io.rasters import read_agl, read_rgb
 
 GRID = {"crs": "EPSG:32617", "transform": rasterio.transform.from_origin(440000, 3350000, 0.4, 0.4)}
@@ -49,13 +48,17 @@ def test_a_scene_keeps_its_grid_and_gets_heights_spread_and_pose(ensemble, tmp_p
     assert heights.shape == (150, 210) and np.isfinite(heights).all() and (heights >= 0).all()
     assert (spread >= 0).all() and spread.max() > 0
     content = json.loads((tmp_path / "out" / "town_VFLOW.json").read_text())
-    assert content == {"scale_px_per_m": pose.scale_px_per_m, "angle_rad": pose.angle_rad, "gsd_m": pytest.approx(0.4)}
+    assert content == {
+        "scale_px_per_m": pose.scale_px_per_m,
+        "angle_rad": pose.angle_rad,
+        "gsd_m": pytest.approx(0.4, rel=1e-3),
+    }
 
 
 def test_one_tile_is_predicted_as_the_model_does(ensemble, tmp_path):
     image = write_scene(tmp_path / "town.tif", size=(96, 96))
-    predict_scene(image, tmp_path, ensemble, SceneOptions(tile_px=96))
-    batch = {"image": torch.from_numpy(read_rgb(image).transpose(2, 0, 1))[None], "gsd_m": torch.tensor([0.4])}
+    pose = predict_scene(image, tmp_path, ensemble, SceneOptions(tile_px=96))
+    batch = {"image": torch.from_numpy(read_rgb(image).transpose(2, 0, 1))[None], "gsd_m": torch.tensor([pose.gsd_m])}
     expected = ensemble.predict(batch | {"city": [""], "id": [""]})
     heights = read_agl(tmp_path / "town_AGL.tif")
     np.testing.assert_allclose(heights, expected["agl_m"][0, 0].clamp(min=0), rtol=1e-4, atol=1e-4)
@@ -100,21 +103,6 @@ def test_finished_rows_make_room_for_the_next(count):
     expected = np.concatenate([sums[:, count:], np.zeros((3, count, 5))], axis=1)
     drop_rows(sums, count)
     np.testing.assert_array_equal(sums, expected)
-
-
-def test_gsd_comes_from_the_georeference(tmp_path):
-    def gsd(**grid):
-        path = write_scene(tmp_path / "x.tif", size=(20, 20), **grid)
-        with rasterio.open(path) as raster:
-            return read_gsd(raster, path)
-
-    assert gsd() == pytest.approx(0.4)
-    feet = {"crs": "EPSG:2236", "transform": rasterio.transform.from_origin(0, 0, 1.5, 1.5)}
-    assert gsd(**feet) == pytest.approx(1.5 * 0.3048006, rel=1e-6)
-    degrees = {"crs": "EPSG:4326", "transform": rasterio.transform.from_origin(-81, 60, 4e-6, 4e-6)}
-    assert gsd(**degrees) == pytest.approx(4e-6 * 111_320 * np.sqrt(0.5), rel=1e-3)
-    with pytest.raises(UserError, match="give --gsd"):
-        gsd(crs=None, transform=rasterio.Affine.identity())
 
 
 def test_a_few_wrong_tiles_do_not_change_the_pose():
