@@ -12,6 +12,7 @@ import rasterio
 from geopose.config import Config, load_config
 
 REPO = Path(__file__).resolve().parent.parent
+RELEASED = REPO / "runs" / "synthetic_lite0" / "fold0"
 CITIES = ("ARG", "ATL", "JAX", "OMA")
 SUFFIXES = ("aaaaaa", "bbbbbb", "cccccc", "dddddd")
 

@@ -21,6 +21,7 @@ from geopose.runs.folder import fingerprint_file, read_manifest, write_manifest
 from geopose.scoring.metrics import PoseScores
 from geopose.training.losses import LOSS_PARTS
 from geopose.training.manifest import describe_environment, fingerprint_data
+from geopose.training.processes import all_reduce_sum
 from geopose.training.resume import STATE_FILE
 from geopose.training.schedule import next_boundary
 from geopose.training.snapshots import snapshot
@@ -325,12 +326,3 @@ class ManifestCallback(Callback):
         }
         write_manifest(runner.run_dir, manifest)
         (runner.run_dir / STATE_FILE).unlink(missing_ok=True)
-
-
-def all_reduce_sum(values: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Sum of a float64 tensor over all ranks. A single process gets the tensor back."""
-    if not distributed.is_initialized():
-        return values
-    values = values.to(device)
-    distributed.all_reduce(values)
-    return values.cpu()

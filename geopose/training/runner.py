@@ -5,7 +5,6 @@ handle_batch for every batch, and the callbacks of steps.py, callbacks.py and re
 """
 
 import math
-import socket
 import sys
 from pathlib import Path
 
@@ -35,6 +34,7 @@ from geopose.training.callbacks import (
     SnapshotCallback,
 )
 from geopose.training.losses import PoseLoss
+from geopose.training.processes import copy_from_first, free_port
 from geopose.training.resume import STATE_FILE, ResumeCallback, training_state
 from geopose.training.schedule import Schedule, fixed_boundaries
 from geopose.training.steps import StepCallback
@@ -199,6 +199,11 @@ class PoseRunner(dl.Runner):
         super().on_epoch_start(runner)
         self.loaders["train"].sampler.epoch = self.epoch_step
 
+    def on_loader_start(self, runner):
+        super().on_loader_start(runner)
+        if not self.is_train_loader:  # the ranks' batch norms differ: each has followed its own last batches
+            copy_from_first(self.evaluated_model())
+
     def on_batch_start(self, runner):
         self.batch = {
             key: value.to(self.engine.device, non_blocking=True) if torch.is_tensor(value) else value
@@ -239,10 +244,3 @@ class PoseRunner(dl.Runner):
     def optimizer_steps(self) -> int:
         """Optimizer steps since training began, also over interruptions."""
         return self.callbacks["step"].steps
-
-
-def free_port() -> int:
-    """A port of this machine that is not in use."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -6,7 +6,7 @@ import shutil
 import pandas as pd
 import pytest
 import torch
-from helpers import REPO, assert_user_error, config_of, run
+from helpers import RELEASED, assert_user_error, config_of, run
 from safetensors.torch import load_file, save_file
 
 from geopose.io.tables import read_test_table
@@ -16,8 +16,6 @@ from geopose.runs.verify import check_hashes, check_score
 from geopose.scoring.evaluate import evaluate
 from geopose.synthetic.dataset import Options, make_dataset
 from geopose.training.runner import train
-
-RELEASED = REPO / "runs" / "synthetic_lite0" / "fold0"
 
 
 @pytest.fixture(scope="module")

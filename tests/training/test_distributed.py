@@ -1,20 +1,17 @@
 """Several processes on one job over gloo: the same score, the same tarball, an end with a message."""
 
+import os
 import subprocess
 import sys
 
 import pandas as pd
 import pytest
-import torch
-from helpers import CONFIG, REPO, TINY, ok, run, train, write_competition
+from helpers import RELEASED, REPO, ok, run, train, write_competition
 
-from geopose.config import BlendConfig
-from geopose.data.dataset import split_fold
-from geopose.inference.calibration import Calibration
-from geopose.inference.ensemble import Ensemble, score_predictions
 from geopose.io.names import city_of
 from geopose.io.tables import read_train_table
-from geopose.runs.folder import checkpoint_paths, read_manifest, run_config
+from geopose.runs.folder import checkpoint_paths, read_manifest
+from geopose.runs.verify import check_score
 
 LAUNCH = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 
@@ -34,25 +31,57 @@ def torchrun(*command) -> subprocess.CompletedProcess:
     return run(*LAUNCH, *command)
 
 
-def score_in_this_process(run_dir) -> float:
-    """R2 of a run's best checkpoint on its validation tiles, one after the other."""
-    _, tiles, _ = split_fold(run_config(run_dir))
-    best = BlendConfig(tta="none", checkpoint_weights=(1.0,))
-    ensemble = Ensemble([run_dir], best, torch.device("cpu"), Calibration())
-    return score_predictions(ensemble.predict_tiles(tiles), tiles)["final_r2"]
+def settings_of(shards, run_dir, *overrides) -> list[str]:
+    """A short training of the released network, whose heights are above 0, with five validation tiles."""
+    data = [f"data.root={shards / 'data'}", f"data.folds={shards / 'folds.csv'}", "data.fold=1", "data.batch_size=2"]
+    length = ["train.epochs=2", "train.steps_per_epoch=2", "augment.crop_px=64", "optim.warmup_steps=0"]
+    start = [f"train.start_from={RELEASED}", "train.device=cpu", "train.precision=fp32", f"run.dir={run_dir}"]
+    return [str(RELEASED / "config.yaml"), *data, *length, *start, *overrides]
+
+
+def assert_one_score(run_dir) -> None:
+    """The ranks recorded the score that one process computes for the best checkpoint."""
+    manifest = read_manifest(run_dir)
+    assert manifest["processes"] == 2 and manifest["data"]["valid_tiles"] == 5
+    assert len(pd.read_csv(run_dir / "metrics.csv")) == 2
+    assert len(checkpoint_paths(run_dir)) == 2
+    assert all(same for same, _ in check_score(run_dir)), list(check_score(run_dir))
 
 
 @pytest.mark.parametrize("way", ["torchrun", "train.gpus=2"])
 def test_ranks_score_an_uneven_number_of_tiles_once_each(shards, way):
+    """Once with the moving average and once without it."""
     run_dir = shards / way
-    data = [f"data.root={shards / 'data'}", f"data.folds={shards / 'folds.csv'}", "data.fold=1"]
-    settings = [*data, f"run.dir={run_dir}", *TINY, "train.precision=fp32"]
-    ok(torchrun("train.py", CONFIG, *settings) if way == "torchrun" else run("train.py", CONFIG, *settings, way))
-    manifest = read_manifest(run_dir)
-    assert manifest["processes"] == 2 and manifest["data"]["valid_tiles"] == 5
-    assert len(pd.read_csv(run_dir / "metrics.csv")) == 1
-    assert len(checkpoint_paths(run_dir)) == 1
-    assert manifest["checkpoints"][0]["r2"] == pytest.approx(score_in_this_process(run_dir), abs=1e-6)
+    settings = settings_of(shards, run_dir)
+    if way == "torchrun":
+        ok(torchrun("train.py", *settings))
+    else:
+        ok(run("train.py", *settings, way, "train.ema_decay=null"))
+    assert_one_score(run_dir)
+
+
+def test_a_rank_that_predicts_nonsense_changes_the_score(shards):
+    """Without this, the test above could compare zeros with zeros."""
+    script = shards / "nonsense.py"
+    script.write_text(
+        "import os\n"
+        "from geopose.cli import run_command\n"
+        "from geopose.training import runner\n"
+        "from geopose.training.command import main\n"
+        "real = runner.forward_zoomed\n"
+        "def nonsense(*args):\n"
+        "    outputs = real(*args)\n"
+        "    return outputs | {'agl_m': outputs['agl_m'] + 5.0}\n"
+        "if os.environ['RANK'] == '1':\n"
+        "    runner.forward_zoomed = nonsense\n"
+        "run_command(main)\n"
+    )
+    run_dir = shards / "nonsense"
+    words = [sys.executable, *LAUNCH, str(script), *settings_of(shards, run_dir)]
+    done = subprocess.run(words, cwd=REPO, env=os.environ | {"PYTHONPATH": str(REPO)}, check=False, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    with pytest.raises(AssertionError):
+        assert_one_score(run_dir)
 
 
 def test_ranks_predict_one_tarball(shards):
