@@ -267,6 +267,13 @@ def save_config(config: Config, path: Path) -> None:
     write_bytes(path, OmegaConf.to_yaml(OmegaConf.structured(config)).encode())
 
 
+def list_differences(old: Config, new: Config) -> list[str]:
+    """The settings that differ, as "key=new value (was old value)", without those on where results are written."""
+    before, now = (flatten(OmegaConf.structured(config)) for config in (old, new))
+    keys = [key for key in before if before[key] != now[key] and not key.startswith("run.")]
+    return [f"{key}={now[key]} (was {before[key]})" for key in keys]
+
+
 def flatten(node, prefix: str = "") -> dict[str, object]:
     """Dotted key -> value of a nested config. Interpolations are resolved where possible."""
     flat = {}

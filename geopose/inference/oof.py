@@ -22,7 +22,16 @@ from geopose.inference.ensemble import Ensemble, compare_tiles
 from geopose.inference.predictions import made_of, missing_tiles, read_tile, start_folder, write_tile
 from geopose.io.files import write_bytes
 from geopose.io.tables import read_folds, read_train_table
-from geopose.runs.folder import checkpoint_paths, fingerprint_checkpoints, fingerprint_images, finished_runs, run_config
+from geopose.runs.folder import (
+    checkpoint_paths,
+    fingerprint_checkpoints,
+    fingerprint_data,
+    fingerprint_file,
+    fingerprint_images,
+    finished_runs,
+    read_manifest,
+    run_config,
+)
 from geopose.scoring.evaluate import encode_scores, format_scores
 from geopose.scoring.metrics import HeightSums, PoseScores
 
@@ -44,7 +53,7 @@ def main() -> int:
     table = read_train_table(args.data)
     images = fingerprint_images(args.data, "geopose_train.csv", table.rgb)
     table = prefer_prepared(table, args.data)
-    runs_of_fold, folds = assign_runs(args.runs or finished_runs("runs", args.data), table)
+    runs_of_fold, folds = assign_runs(args.runs or finished_runs("runs", args.data), args.data, table)
     table["fold"] = folds.reindex(table.id).to_numpy()
     blend = BlendConfig(tta=args.tta, precision=args.precision)
     start_or_resume(args.out, images, runs_of_fold, blend)
@@ -62,22 +71,26 @@ def main() -> int:
     return 0
 
 
-def assign_runs(runs: list[str | Path], table: pd.DataFrame) -> tuple[dict[int, list[Path]], pd.Series]:
+def assign_runs(runs: list[str | Path], data_root: str, table: pd.DataFrame) -> tuple[dict[int, list[Path]], pd.Series]:
     """Runs by the fold that they were not trained on, and the fold of each tile by id.
 
-    Raises UserError if the runs used different fold files, or if a fold has no run.
+    Raises UserError if a run was trained on other data or folds than those of now, or if a fold has no run.
     """
-    runs_of_fold, folds_files = defaultdict(list), {}
+    runs_of_fold, data = defaultdict(list), fingerprint_data(data_root)
+    folds, folds_of_first = None, ""
     for run in map(Path, runs):
         checkpoint_paths(run)  # raises UserError if the run is not finished
-        config = run_config(run)
-        runs_of_fold[config.data.fold].append(run)
-        folds_files[config.data.folds] = run
-    if not runs_of_fold:
+        cfg, recorded = run_config(run).data, read_manifest(run)["data"]
+        if recorded["fingerprint"] != data:
+            raise UserError(f"{run} was trained on other data than {data_root} holds now; train it again")
+        if folds is None:
+            folds, folds_of_first = read_folds(cfg.folds, table), fingerprint_file(Path(cfg.folds))
+            where = cfg.folds
+        if recorded["folds"] != folds_of_first:
+            raise UserError(f"{run} was trained on other folds than {where} holds now; give runs of these folds")
+        runs_of_fold[cfg.fold].append(run)
+    if folds is None:
         raise UserError("no finished run; train every fold with 'make train FOLD=0', 'make train FOLD=1', ...")
-    if len(folds_files) > 1:
-        raise UserError(f"the runs use different fold files ({', '.join(folds_files)}); give runs of one file")
-    folds = read_folds(next(iter(folds_files)), table)
     missing = sorted(set(folds) - set(runs_of_fold))
     if missing:
         raise UserError(

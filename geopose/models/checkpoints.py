@@ -2,13 +2,14 @@
 
 import os
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
-from geopose.cli import UserError
+from geopose.cli import UserError, one_line
 from geopose.io.files import write_bytes, writing
 from geopose.models.model import PoseModel, create_model
 from geopose.runs.folder import run_config
@@ -31,6 +32,17 @@ def save_state(state: dict, path: Path) -> None:
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from None
             raise
+
+
+def read_state(path: Path, device: torch.device) -> dict:
+    """The state of an unfinished training. Only data is unpickled, no code. Raises UserError for a damaged file."""
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except (RuntimeError, EOFError, UnpicklingError) as error:
+        reason = one_line(error).split(". ")[0]
+        raise UserError(
+            f"{path}: truncated or damaged ({reason}); copy it again, or remove it to train from the start"
+        ) from None
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from statistics import fmean
 
-from geopose.cli import UserError
-from geopose.config import Config, load_config
+from geopose.cli import UserError, list_some
+from geopose.config import Config, list_differences, load_config
 from geopose.io.files import write_bytes
+from geopose.io.names import ARGUMENTS_FILE
+from geopose.io.tables import read_train_table
 
 
 def run_config(run_dir: str | os.PathLike) -> Config:
@@ -101,6 +103,55 @@ def fingerprint_images(root: str | os.PathLike, table: str, images: Iterable[str
     """
     stats = ((Path(image).name, Path(image).stat()) for image in images)
     return digest_folder(root, table, (f"{name} {stat.st_size} {stat.st_mtime_ns}\n" for name, stat in stats))
+
+
+def fingerprint_data(root: str) -> str:
+    """SHA-256 over the folder's tables and the names and sizes of its training files.
+
+    For a rendered folder, its arguments replace the sizes: they determine all files, and processors with other
+    instructions round a few pixels differently.
+    """
+    arguments = Path(root) / ARGUMENTS_FILE
+    if arguments.exists():
+        return digest_folder(root, "geopose_train.csv", [arguments.read_text()])
+    table = read_train_table(root)
+    files = map(Path, [*table.rgb, *table.agl, *table.vflow])
+    return digest_folder(root, "geopose_train.csv", (f"{path.name} {path.stat().st_size}\n" for path in files))
+
+
+def fingerprint_inputs(config: Config) -> dict[str, str]:
+    """SHA-256 of the data ("fingerprint") and of the folds of a training, as its manifest holds them."""
+    folds = Path(config.data.folds)
+    if not folds.exists():
+        raise UserError(f"{folds} missing; run 'make folds'")
+    return {"fingerprint": fingerprint_data(config.data.root), "folds": fingerprint_file(folds)}
+
+
+def refuse_other_inputs(run_dir: Path, kind: str, recorded: dict[str, str], config: Config) -> None:
+    """Raise UserError when data or folds are not those that fingerprint_inputs() recorded for a run.
+
+    kind: "a finished run" or "an unfinished run".
+    """
+    now = fingerprint_inputs(config)
+    places = {"fingerprint": f"the data in {config.data.root}", "folds": f"the folds in {config.data.folds}"}
+    changed = [place for key, place in places.items() if recorded[key] != now[key]]
+    if changed:
+        raise UserError(
+            f"{run_dir} holds {kind}, but {' and '.join(changed)} changed since its training began; "
+            "restore what it was trained on, remove the folder to train again, or give run.dir=DIR"
+        )
+
+
+def refuse_other_settings(run_dir: Path, kind: str, config: Config) -> None:
+    """Raise UserError that names the settings in which a config differs from that of a run; kind as above.
+
+    A run may have been moved: where results are written is no difference.
+    """
+    differences = list_differences(run_config(run_dir), config)
+    if differences:
+        raise UserError(
+            f"{run_dir} holds {kind} with other settings ({list_some(differences)}); remove it or give run.dir=DIR"
+        )
 
 
 def digest_folder(root: str | os.PathLike, table: str, lines: Iterable[str]) -> str:

@@ -28,9 +28,8 @@ from geopose.io.names import ARGUMENTS_FILE, label_of
 from geopose.io.poses import parse_vflow
 from geopose.io.rasters import decode_agl
 from geopose.io.tables import read_test_table
-from geopose.runs.folder import checkpoint_paths, fingerprint_file, read_manifest, run_config
+from geopose.runs.folder import checkpoint_paths, fingerprint_file, fingerprint_inputs, read_manifest, run_config
 from geopose.scoring.submission import read_predictions
-from geopose.training.manifest import fingerprint_data
 
 SAME_R2 = 1e-6  # another order of summation may change the score by this much
 SAME_RENDERED_R2 = 5e-4  # rendering with other instructions may change it by this much; 4e-4 was measured
@@ -63,8 +62,9 @@ def check_hashes(run: Path) -> Iterator[tuple[bool, str]]:
     manifest, config = read_manifest(run), run_config(run)
     for kept, path in zip(manifest["checkpoints"], checkpoint_paths(run), strict=True):
         yield fingerprint_file(path) == kept["sha256"], f"bytes of {path}"
-    yield fingerprint_data(config.data.root) == manifest["data"]["fingerprint"], f"data in {config.data.root}"
-    yield fingerprint_file(Path(config.data.folds)) == manifest["data"]["folds"], f"folds in {config.data.folds}"
+    inputs, recorded = fingerprint_inputs(config), manifest["data"]
+    yield inputs["fingerprint"] == recorded["fingerprint"], f"data in {config.data.root}"
+    yield inputs["folds"] == recorded["folds"], f"folds in {config.data.folds}"
 
 
 def check_score(run: Path) -> Iterator[tuple[bool, str]]:

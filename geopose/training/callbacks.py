@@ -17,10 +17,16 @@ from geopose.geometry import direction_angle, fit_scale
 from geopose.io.tables import write_csv
 from geopose.models.checkpoints import CHECKPOINT_SUFFIX, save_weights
 from geopose.models.model import count_parameters
-from geopose.runs.folder import fingerprint_file, read_manifest, write_manifest
+from geopose.runs.folder import (
+    fingerprint_file,
+    fingerprint_inputs,
+    read_manifest,
+    refuse_other_inputs,
+    write_manifest,
+)
 from geopose.scoring.metrics import PoseScores
 from geopose.training.losses import LOSS_PARTS
-from geopose.training.manifest import describe_environment, fingerprint_data
+from geopose.training.manifest import describe_environment
 from geopose.training.processes import all_reduce_sum
 from geopose.training.resume import STATE_FILE
 from geopose.training.schedule import next_boundary
@@ -138,10 +144,22 @@ class CheckpointCallback(dl.CheckpointCallback):
             save_best=False,
         )
 
-    def _save(self, runner, obj, logprefix: str) -> str:
-        path = Path(f"{logprefix}{CHECKPOINT_SUFFIX}")
+    def _handle_epoch(self, runner, score: float) -> None:
+        """Write a checkpoint and drop the worst one from the list.
+
+        Catalyst's version also removes the file of the worst one, which the saved state of the training still names.
+        """
+        path = Path(self.logdir) / f"model.{runner.epoch_step:04d}{CHECKPOINT_SUFFIX}"
         save_weights(runner.evaluated_model(), path)
-        return str(path)
+        ranked = sorted([*self._storage, Checkpoint(None, str(path), score)], key=lambda c: c.metric, reverse=True)
+        self._storage = ranked[: self.topk]
+
+    def remove_others(self) -> None:
+        """Remove the checkpoints that are not kept. Call it after the state that no longer names them was saved."""
+        kept = {c["file"] for c in self.kept()}
+        for path in Path(self.logdir).glob(f"*{CHECKPOINT_SUFFIX}"):
+            if path.name not in kept:
+                path.unlink()
 
     def on_epoch_end_best(self, runner) -> None:
         if runner.engine.is_main_process:
@@ -159,6 +177,11 @@ class CheckpointCallback(dl.CheckpointCallback):
 
     def restore(self, state: list[dict]) -> None:
         folder = Path(self.logdir)
+        missing = [folder / kept["file"] for kept in state if not (folder / kept["file"]).exists()]
+        if missing:
+            raise UserError(
+                f"{missing[0]} missing, but {STATE_FILE} names it; restore it, or remove {folder.parent} to train again"
+            )
         self._storage = [Checkpoint(None, str(folder / kept["file"]), kept[VALID_METRIC]) for kept in state]
 
 
@@ -283,15 +306,17 @@ class ManifestCallback(Callback):
 
     def on_experiment_start(self, runner) -> None:
         self.start = time.monotonic()
-        origin = runner.config.train.start_from
-        # Read now, because the code's commit and the run at start_from may change before training ends.
+        self.config, origin = runner.config, runner.config.train.start_from
+        # Read now, because code, data and the run at start_from may change before training ends.
         self.origin = {"started_from": read_manifest(origin)} if origin else {}
         self.environment = describe_environment()
+        self.inputs = fingerprint_inputs(self.config)
 
     def state(self) -> dict:
-        return {"seconds": time.monotonic() - self.start, "origin": self.origin}
+        return {"seconds": time.monotonic() - self.start, "origin": self.origin, "inputs": self.inputs}
 
     def restore(self, state: dict) -> None:
+        refuse_other_inputs(Path(self.config.run.dir), "an unfinished run", state["inputs"], self.config)
         self.start = time.monotonic() - state["seconds"]
         self.origin = state["origin"]
 
@@ -314,8 +339,7 @@ class ManifestCallback(Callback):
             "parameters": count_parameters(runner.model),
             "data": {
                 "root": config.data.root,
-                "fingerprint": fingerprint_data(config.data.root),
-                "folds": fingerprint_file(Path(config.data.folds)),
+                **self.inputs,
                 "train_tiles": len(runner.train_table),
                 "valid_tiles": len(runner.valid_table),
                 "skipped_tiles": runner.skipped_tiles,

@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
-from geopose.cli import Parser, UserError
+from geopose.cli import Parser
 from geopose.config import load_config
-from geopose.runs.folder import is_finished, read_manifest, run_config
+from geopose.runs.folder import is_finished, read_manifest, refuse_other_inputs, refuse_other_settings
 
 
 def main() -> int:
@@ -20,9 +20,10 @@ def main() -> int:
     config = load_config(args.config, args.overrides)
     run_dir = Path(config.run.dir)
     if is_finished(run_dir):
-        if run_config(run_dir) != config:
-            raise UserError(f"{run_dir} holds a finished run with other settings; remove it or give run.dir=DIR")
-        best = read_manifest(run_dir)["checkpoints"][0]["r2"]
+        manifest = read_manifest(run_dir)
+        refuse_other_settings(run_dir, "a finished run", config)
+        refuse_other_inputs(run_dir, "a finished run", manifest["data"], config)
+        best = manifest["checkpoints"][0]["r2"]
         print(f"{run_dir} is finished (validation R2 {best:.4f}); remove the folder to train again")
         return 0
 

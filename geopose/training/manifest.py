@@ -1,4 +1,4 @@
-"""What a result was made of: code, packages, data, machine, command."""
+"""What a result was made of: code, packages, machine, command."""
 
 import platform
 import subprocess
@@ -7,10 +7,6 @@ from importlib import metadata
 from pathlib import Path
 
 import torch
-
-from geopose.io.names import ARGUMENTS_FILE
-from geopose.io.tables import read_train_table
-from geopose.runs.folder import digest_folder
 
 PACKAGES = ("torch", "catalyst", "pytorch-toolbelt", "timm", "albumentations", "numpy", "opencv-python", "rasterio")
 
@@ -38,20 +34,6 @@ def git_commit() -> str | None:
         return commit + ("+changes" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def fingerprint_data(root: str) -> str:
-    """SHA-256 over the folder's tables and the names and sizes of its training files.
-
-    For a rendered folder, its arguments replace the sizes: they determine all files, and processors with other
-    instructions round a few pixels differently.
-    """
-    arguments = Path(root) / ARGUMENTS_FILE
-    if arguments.exists():
-        return digest_folder(root, "geopose_train.csv", [arguments.read_text()])
-    table = read_train_table(root)
-    files = map(Path, [*table.rgb, *table.agl, *table.vflow])
-    return digest_folder(root, "geopose_train.csv", (f"{path.name} {path.stat().st_size}\n" for path in files))
 
 
 def _git(root: Path, *words: str) -> str:

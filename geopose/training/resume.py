@@ -1,9 +1,10 @@
 """Resuming an interrupted training from the end of its last complete epoch."""
 
-import torch
 from catalyst.core.callback import Callback, CallbackOrder
 
+from geopose.cli import UserError
 from geopose.io.files import remove_unfinished
+from geopose.models.checkpoints import read_state
 
 STATE_FILE = "state.pt"  # in the run folder while the run is unfinished
 COUNTERS = ("epoch_step", "batch_step", "sample_step", "need_early_stop")
@@ -47,7 +48,13 @@ class ResumeCallback(Callback):
             remove_unfinished(runner.run_dir)
         if not path.exists():
             return
-        restore_training(runner, torch.load(path, map_location=runner.engine.device, weights_only=True))
+        try:
+            restore_training(runner, read_state(path, runner.engine.device))
+        except KeyError as error:
+            raise UserError(
+                f"{path}: lacks {error}, so another version wrote it; remove it to train from the start"
+            ) from None
         if runner.engine.is_main_process:
+            runner.callbacks["checkpoint"].remove_others()
             runner.loggers["csv"].forget_after(runner.epoch_step)
             print(f"resuming after epoch {runner.epoch_step}", flush=True)

@@ -20,7 +20,7 @@ from geopose.devices import autocast, pick_device, pick_precision
 from geopose.models.checkpoints import load_weights, save_state
 from geopose.models.model import create_model
 from geopose.models.zoom import forward_zoomed
-from geopose.runs.folder import checkpoint_paths, run_config
+from geopose.runs.folder import checkpoint_paths, refuse_other_settings
 from geopose.training.callbacks import (
     VALID_METRIC,
     BudgetCallback,
@@ -45,13 +45,12 @@ def train(config: Config) -> Path:
 
     An interrupted run resumes after its last complete epoch. Everything random depends on the seed, the epoch and the
     rank only, so on a CPU it reaches exactly the weights of an uninterrupted run. On a GPU the weights differ a little
-    from run to run. Raises UserError when the folder holds an unfinished
-    run with other settings.
+    from run to run. Raises UserError when the folder holds an unfinished run with other settings, data or folds.
     """
     run_dir = Path(config.run.dir)
     run_dir.mkdir(parents=True, exist_ok=True)
-    if (run_dir / STATE_FILE).exists() and run_config(run_dir) != config:
-        raise UserError(f"{run_dir} holds an unfinished run with other settings; remove it or give run.dir=DIR")
+    if (run_dir / STATE_FILE).exists():
+        refuse_other_settings(run_dir, "an unfinished run", config)
     save_config(config, run_dir / "config.yaml")
     PoseRunner(config).run()
     return run_dir
@@ -225,6 +224,7 @@ class PoseRunner(dl.Runner):
         super().on_epoch_end(runner)  # writes the epoch's metrics, so the saved state never lacks their row
         if self.engine.is_main_process:
             save_state(training_state(self), self.run_dir / STATE_FILE)
+            self.callbacks["checkpoint"].remove_others()  # only now: the state before this one named them
         self.engine.wait_for_everyone()
 
     def evaluated_model(self) -> torch.nn.Module:
