@@ -14,6 +14,10 @@ TTA = ("none", "flips", "d2", "d4")
 COMBINATIONS = ("mean", "median")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 LOSS_NAMES = ("huber", "smooth_l1", "l1", "mse", "log_cosh", "wing", "r2")
+SHUFFLES = ("pixel_shuffle", "residual_deconv")  # these turn each four channels into one of twice the size
+UPSAMPLINGS = ("nearest", "bilinear", "deconv", "pixel_shuffle_linear", *SHUFFLES)
+ACTIVATIONS = ("celu", "elu", "gelu", "hard_swish", "leaky_relu", "mish", "relu", "relu6", "selu", "silu", "softplus")
+ACTIVATIONS += ("swish", "sigmoid", "hard_sigmoid", "none")
 
 
 @dataclass
@@ -61,8 +65,8 @@ class ModelConfig:
     decoder: str = "unet"  # unet | fpn
     decoder_channels: list[int] = field(default_factory=lambda: [32, 48, 96, 160])  # unet: one per map but the last
     decoder_block: str = "plain"  # unet: plain | residual
-    upsample: str = "bilinear"  # unet: an UpsampleLayerType of pytorch-toolbelt, for example residual_deconv
-    activation: str = "silu"
+    upsample: str = "bilinear"  # unet: one of UPSAMPLINGS, for example residual_deconv
+    activation: str = "silu"  # one of ACTIVATIONS
     head_channels: int = 24  # width of the dense heads and of the upsampling before them
     head_stride: int = 1  # with 2 or 4 the dense heads work at this stride, and their planes are enlarged
     head_unit: float = 1.0  # factor of a dense head's output; with 10 it counts in tens of metres or px
@@ -200,6 +204,8 @@ CHOICES = {
     "augment.level": ("none", "d4", "safe", "sensor", "light", "medium", "hard"),
     "model.decoder": ("unet", "fpn"),
     "model.decoder_block": ("plain", "residual"),
+    "model.upsample": UPSAMPLINGS,
+    "model.activation": ACTIVATIONS,
     "model.direction_head": ("pooled", "attention", "standing"),
     "loss.agl": LOSS_NAMES,
     "loss.mag": LOSS_NAMES,
@@ -207,6 +213,33 @@ CHOICES = {
     "train.precision": PRECISIONS,
     "train.device": ("auto", "cpu", "cuda"),
 }
+# The keys whose numbers lie in an interval. In a list, every element must lie in it.
+# fmt: off
+RANGES = {
+    "[0, 4294967295]": ("seed",),
+    "[0, inf)": (
+        "data.fold", "data.cache_mb", "data.workers", "model.encoder_layers", "loss.agl_weight", "loss.mag_weight",
+        "loss.focal_gamma", "loss.cosine_weight", "loss.direction_mse_weight", "loss.lean_px", "loss.scale_weight",
+        "optim.weight_decay", "optim.min_lr", "optim.warmup_steps", "optim.plateau_patience", "train.snapshot_epochs",
+    ),
+    "[1, inf)": (
+        "data.batch_size", "augment.crop_px", "augment.wide_factor", "augment.stretch_factor", "model.decoder_channels",
+        "model.head_channels", "model.head_stride", "model.direction_maps", "train.epochs", "train.steps_per_epoch",
+        "train.accumulation_steps", "train.gpus", "train.keep_checkpoints", "train.early_stop_patience",
+    ),
+    "(0, 1]": ("augment.crop_jitter",),
+    "[0, 1]": (
+        "augment.wide_probability", "augment.tall_probability", "augment.stretch_probability",
+        "augment.speckle_probability", "augment.speckle_share", "train.schedule_boundaries",
+    ),
+    "[0, 1)": ("model.encoder_drop_path", "model.direction_dropout", "loss.trim"),
+    "(0, inf)": (
+        "model.input_zoom", "model.head_unit", "loss.agl_delta_m", "loss.mag_delta_px", "optim.lr",
+        "optim.fresh_lr_factor", "optim.eps", "optim.grad_clip_norm", "train.max_minutes",
+    ),
+    "(0, 1)": ("optim.plateau_factor", "train.ema_decay"),
+}
+# fmt: on
 
 
 def load_config(path: str | Path, overrides: list[str] = ()) -> Config:
@@ -236,30 +269,52 @@ def load_config(path: str | Path, overrides: list[str] = ()) -> Config:
 
 
 def check_config(config: Config) -> None:
-    """Refuse unknown choices and impossible numbers in a loaded config."""
+    """Refuse unknown choices, numbers outside their ranges, and settings that do not fit each other."""
     values = flatten(OmegaConf.structured(config))
     for key, choices in CHOICES.items():
         if values[key] not in choices:
             raise UserError(f"{key}={values[key]} is unknown; there are {', '.join(choices)}")
-    for key in ("data.batch_size", "augment.crop_px", "train.epochs", "train.accumulation_steps", "train.gpus"):
-        if values[key] < 1:
-            raise UserError(f"{key}={values[key]} must be 1 or more")
-    if not 0 < config.augment.crop_jitter <= 1:
-        raise UserError(f"augment.crop_jitter={config.augment.crop_jitter} must lie in (0, 1]")
-    if config.augment.wide_factor < 1:
-        raise UserError(f"augment.wide_factor={config.augment.wide_factor} must be 1 or more")
-    if not 0 <= config.loss.trim < 1:
-        raise UserError(f"loss.trim={config.loss.trim} must lie in [0, 1)")
+    for key, interval in ((key, interval) for interval, keys in RANGES.items() for key in keys):
+        given = values[key] if OmegaConf.is_list(values[key]) else [values[key]]
+        if not all(value is None or lies_in(value, interval) for value in given):
+            raise UserError(f"{key}={values[key]} must {describe_interval(interval)}")
     try:
         BlendConfig(zooms=tuple(config.predict.zooms), zoom_weights=tuple(config.predict.zoom_weights))
     except UserError as error:  # its text names the flags of predict.py
         raise UserError(f"predict.zooms, predict.zoom_weights: {error}") from None
-    wanted = 1 if config.model.decoder == "fpn" else len(config.model.encoder_layers) - 1
-    if len(config.model.decoder_channels) != wanted:
+    check_model(config.model)
+
+
+def lies_in(value: float, interval: str) -> bool:
+    """Whether a number lies in an interval such as "[0, 1)". NaN lies in none."""
+    low, high = map(float, interval[1:-1].split(","))
+    above = low <= value if interval[0] == "[" else low < value
+    return above and (value <= high if interval[-1] == "]" else value < high)
+
+
+def describe_interval(interval: str) -> str:
+    """What a number must do to lie in an interval: "be 1 or more"."""
+    low, high = interval[1:-1].split(", ")
+    if high == "inf":
+        return f"be {low} or more" if interval[0] == "[" else f"be above {low}"
+    return f"lie in {interval}"
+
+
+def check_model(cfg: ModelConfig) -> None:
+    """Refuse numbers that do not fit each other. create_model checks what depends on the encoder."""
+    layers, channels = cfg.encoder_layers, cfg.decoder_channels
+    if not layers or list(layers) != sorted(set(layers)):
+        raise UserError(f"model.encoder_layers={list(layers)} must name layers from fine to coarse, each once")
+    if cfg.direction_maps > len(layers):
+        raise UserError(f"model.direction_maps={cfg.direction_maps}, but there are {len(layers)} encoder layers")
+    wanted = 1 if cfg.decoder == "fpn" else len(layers) - 1
+    if len(channels) != wanted:
         raise UserError(
-            f"model.decoder_channels has {len(config.model.decoder_channels)} entries, but {config.model.decoder} over "
-            f"{len(config.model.encoder_layers)} encoder layers takes {wanted}"
+            f"model.decoder_channels has {len(channels)} entries, but {cfg.decoder} over "
+            f"{len(layers)} encoder layers takes {wanted}"
         )
+    if cfg.decoder == "unet" and cfg.upsample in SHUFFLES and any(width % 4 for width in channels):
+        raise UserError(f"model.decoder_channels={list(channels)} must be multiples of 4 for {cfg.upsample}")
 
 
 def save_config(config: Config, path: Path) -> None:

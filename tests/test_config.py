@@ -1,11 +1,31 @@
 """Configs: every file loads, typos and bad values end in one helpful line."""
 
+import math
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from omegaconf import OmegaConf
 
 from geopose.cli import UserError
-from geopose.config import load_config, save_config
+from geopose.config import (
+    ACTIVATIONS,
+    RANGES,
+    UPSAMPLINGS,
+    AugmentConfig,
+    DataConfig,
+    LossConfig,
+    ModelConfig,
+    OptimConfig,
+    TrainConfig,
+    flatten,
+    lies_in,
+    load_config,
+    save_config,
+)
+from geopose.models.model import create_model
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -42,6 +62,24 @@ def test_overrides_win_over_the_file():
         ("predict.zoom_weights=[1,2]", "predict.zoom_weights: --zoom-weights: 2 weights for 1 sizes of views"),
         ("predict.zoom_weights=[0]", "give positive numbers"),
         ("augment.wide_factor=0.5", "augment.wide_factor=0.5 must be 1 or more"),
+        ("train.keep_checkpoints=0", "train.keep_checkpoints=0 must be 1 or more"),
+        ("data.workers=-1", "data.workers=-1 must be 0 or more"),
+        ("optim.lr=0", "optim.lr=0.0 must be above 0"),
+        ("optim.lr=nan", "optim.lr=nan must be above 0"),
+        ("optim.lr=inf", "optim.lr=inf must be above 0"),
+        ("model.upsample=foo", "there are nearest, bilinear, deconv"),
+        ("model.activation=foo", "there are celu, elu"),
+        ("model.head_stride=0", "model.head_stride=0 must be 1 or more"),
+        ("model.encoder_layers=[0,1,2,-1]", "must be 0 or more"),
+        ("model.encoder_layers=[1,2,2,3]", "from fine to coarse, each once"),
+        ("model.encoder_layers=[]", "from fine to coarse, each once"),
+        ("seed=-1", "seed=-1 must lie in [0, 4294967295]"),
+        ("train.steps_per_epoch=-2", "train.steps_per_epoch=-2 must be 1 or more"),
+        ("train.ema_decay=1.5", "train.ema_decay=1.5 must lie in (0, 1)"),
+        ("optim.warmup_steps=-3", "optim.warmup_steps=-3 must be 0 or more"),
+        ("model.direction_maps=0", "model.direction_maps=0 must be 1 or more"),
+        ("model.direction_maps=5", "model.direction_maps=5, but there are 4 encoder layers"),
+        ("augment.speckle_share=2", "augment.speckle_share=2.0 must lie in [0, 1]"),
     ],
 )
 def test_a_bad_override_is_one_line_that_helps(override, expected):
@@ -49,6 +87,52 @@ def test_a_bad_override_is_one_line_that_helps(override, expected):
         load_config(DEFAULT, [override])
     assert expected in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_every_number_has_a_range():
+    """BlendConfig checks those of the section predict."""
+    schema = flatten(OmegaConf.structured(load_config(DEFAULT)))
+    kinds = [
+        cls.__annotations__ for cls in (DataConfig, AugmentConfig, ModelConfig, LossConfig, OptimConfig, TrainConfig)
+    ]
+    names = {name for kind in kinds for name, of in kind.items() if re.search("int|float", str(of))}
+    numbers = {key for key in schema if key.split(".")[-1] in names and not key.startswith("predict.")} | {"seed"}
+    assert numbers == {key for keys in RANGES.values() for key in keys}
+
+
+@pytest.mark.parametrize(
+    ("interval", "inside", "outside"),
+    [
+        ("[1, inf)", (1, 9), (0.9, math.inf, math.nan)),
+        ("(0, 1]", (0.1, 1), (0, 1.1, math.nan)),
+        ("[0, 1)", (0, 0.9), (-0.1, 1, math.nan)),
+    ],
+)
+def test_an_interval_holds_its_closed_ends(interval, inside, outside):
+    assert all(lies_in(value, interval) for value in inside)
+    assert not any(lies_in(value, interval) for value in outside)
+
+
+def test_a_layer_that_the_encoder_lacks_is_named():
+    config = load_config(DEFAULT, ["model.encoder_layers=[1,2,3,9]"])
+    with pytest.raises(UserError, match=r"encoder_layers=\[1, 2, 3, 9\]: tf_efficientnet_lite0 has layers 0 to 4"):
+        create_model(config.model, load_weights=False)
+
+
+def test_shuffling_decoders_take_multiples_of_four():
+    with pytest.raises(UserError, match=r"must be multiples of 4 for residual_deconv"):
+        load_config(DEFAULT, ["model.upsample=residual_deconv", "model.decoder_channels=[8,16,18]"])
+
+
+@pytest.mark.parametrize(
+    "setting", [*(("upsample", u) for u in UPSAMPLINGS), *(("activation", a) for a in ACTIVATIONS)]
+)
+def test_every_named_upsampling_and_activation_builds_a_network(setting):
+    cfg = ModelConfig("tf_efficientnet_lite0", encoder_layers=[2, 3], decoder_channels=[8], head_channels=4)
+    model = create_model(replace(cfg, **dict([setting])), load_weights=False).eval()
+    with torch.inference_mode():
+        outputs = model(torch.zeros(1, 3, 32, 32), torch.tensor([0.3]), ["ARG"])
+    assert outputs["agl_m"].shape == (1, 1, 32, 32)
 
 
 def test_a_typo_in_a_file_names_the_file(tmp_path):

@@ -43,6 +43,11 @@ def create_encoder(cfg: ModelConfig, load_weights: bool = True) -> Encoder:
     if cfg.encoder.startswith("swin"):
         options["strict_img_size"] = False  # otherwise Swin accepts one image size only
     backbone = timm.create_model(cfg.encoder, pretrained=weights == "download", features_only=True, **options)
+    if cfg.encoder_layers[-1] >= len(backbone.feature_info):
+        raise UserError(
+            f"model.encoder_layers={list(cfg.encoder_layers)}: {cfg.encoder} has layers 0 to "
+            f"{len(backbone.feature_info) - 1}"
+        )
     network = GenericTimmEncoder(channels_first(backbone), layers=list(cfg.encoder_layers))
     if weights == "packaged":
         load_lite0_weights(network.encoder)

@@ -1,9 +1,31 @@
-"""What the processes (ranks) of one training tell each other. A single process talks to nobody."""
+"""The processes (ranks) of one training: how many there are, and what they tell each other."""
 
+import os
 import socket
 
 import torch
 from torch import distributed
+
+from geopose.cli import UserError
+
+
+def check_processes(gpus: int, device: torch.device, valid_tiles: int) -> None:
+    """Refuse numbers of processes that cannot train. gpus is train.gpus.
+
+    Either train.gpus or torchrun starts the processes. Each needs its own GPU, unless it trains on the CPU, and at
+    least one of the validation tiles.
+    """
+    started, here = (int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    if started > 1 and gpus > 1:
+        raise UserError(f"torchrun started {started} processes and train.gpus={gpus} would start more; use one of both")
+    source, wanted = (f"train.gpus={gpus}", gpus) if gpus > 1 else (f"torchrun with {here} processes", here)
+    if device.type == "cuda" and wanted > torch.cuda.device_count():
+        raise UserError(f"{source}: torch sees {torch.cuda.device_count()} GPUs here; start as many processes")
+    processes = max(started, gpus)
+    if valid_tiles < processes:
+        raise UserError(
+            f"{processes} processes for {valid_tiles} validation tiles: each needs a tile; start fewer processes"
+        )
 
 
 def all_reduce_sum(values: torch.Tensor, device: torch.device) -> torch.Tensor:

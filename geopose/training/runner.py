@@ -34,7 +34,7 @@ from geopose.training.callbacks import (
     SnapshotCallback,
 )
 from geopose.training.losses import PoseLoss
-from geopose.training.processes import copy_from_first, free_port
+from geopose.training.processes import check_processes, copy_from_first, free_port
 from geopose.training.resume import STATE_FILE, ResumeCallback, training_state
 from geopose.training.schedule import Schedule, fixed_boundaries
 from geopose.training.steps import StepCallback
@@ -70,6 +70,7 @@ class PoseRunner(dl.Runner):
         origin = config.train.start_from
         self.start_checkpoint = checkpoint_paths(origin)[0] if origin else None
         self.train_table, self.valid_table, self.skipped_tiles = split_fold(config)
+        check_processes(config.train.gpus, self.device, len(self.valid_table))
         self.cities = sorted(self.valid_table.city.unique())
 
     def run(self):
