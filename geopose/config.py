@@ -57,7 +57,7 @@ class ModelConfig:
     """Encoder, decoder and heads; see geopose/models."""
 
     encoder: str = "tf_efficientnet_lite0"  # a timm name
-    encoder_weights: str = "packaged"  # packaged | none | download | path of a state dict
+    encoder_weights: str = "packaged"  # packaged | none | download | path of a weight file of timm
     encoder_layers: list[int] = field(default_factory=lambda: [0, 1, 2, 3, 4])  # feature maps used, fine to coarse
     encoder_frozen: list[str] = field(default_factory=list)  # name prefixes of encoder weights that are not trained
     encoder_drop_path: float = 0.0  # stochastic depth of the encoder while training

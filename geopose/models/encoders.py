@@ -7,7 +7,7 @@ from torch import nn
 
 from geopose.cli import UserError
 from geopose.config import ModelConfig
-from geopose.models.weights import LITE0, load_lite0_weights
+from geopose.models.weights import LITE0, create_backbone, load_lite0_weights
 
 
 class Encoder(nn.Module):
@@ -37,12 +37,12 @@ def create_encoder(cfg: ModelConfig, load_weights: bool = True) -> Encoder:
     if weights == "packaged" and cfg.encoder != LITE0:
         raise UserError(
             f"model.encoder_weights=packaged exists for {LITE0} only, not for {cfg.encoder}; "
-            "use none, download, or the path of a state dict"
+            "use none, download, or the path of a weight file of timm"
         )
     options = {"drop_path_rate": cfg.encoder_drop_path} if cfg.encoder_drop_path else {}
     if cfg.encoder.startswith("swin"):
         options["strict_img_size"] = False  # otherwise Swin accepts one image size only
-    backbone = timm.create_model(cfg.encoder, pretrained=weights == "download", features_only=True, **options)
+    backbone = create_backbone(cfg.encoder, weights, options)
     if cfg.encoder_layers[-1] >= len(backbone.feature_info):
         raise UserError(
             f"model.encoder_layers={list(cfg.encoder_layers)}: {cfg.encoder} has layers 0 to "
@@ -51,8 +51,6 @@ def create_encoder(cfg: ModelConfig, load_weights: bool = True) -> Encoder:
     network = GenericTimmEncoder(channels_first(backbone), layers=list(cfg.encoder_layers))
     if weights == "packaged":
         load_lite0_weights(network.encoder)
-    elif weights not in ("none", "download"):
-        load_state_file(network, weights)
     freeze(network.encoder, cfg.encoder_frozen)
     return Encoder(network, backbone.pretrained_cfg["mean"], backbone.pretrained_cfg["std"])
 
@@ -85,15 +83,3 @@ class ChannelsFirst(nn.Module):
 def channels_first(backbone: nn.Module) -> nn.Module:
     """The network itself, or a wrapper when its maps are [B,H,W,C], as those of Swin are."""
     return ChannelsFirst(backbone) if getattr(backbone, "output_fmt", "NCHW") == "NHWC" else backbone
-
-
-def load_state_file(network: nn.Module, path: str) -> None:
-    """Load a state dict saved by torch.save. It must fit completely. Only data is unpickled, no code."""
-    try:
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except FileNotFoundError:
-        raise UserError(
-            f"{path}: no such file; model.encoder_weights takes none, packaged, download or a path"
-        ) from None
-    except RuntimeError as error:
-        raise UserError(f"{path}: does not fit the encoder ({error})") from None
