@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from geopose.config import LossConfig
-from geopose.training.losses import PIXEL_LOSSES, PoseLoss, city_r2_loss, dense_loss, log_scale
+from geopose.training.losses import PIXEL_LOSSES, R2_FLOOR, PoseLoss, city_r2_loss, dense_loss, log_scale
 
 
 def huber(error, delta):
@@ -129,6 +129,13 @@ def test_focal_weights_fade_what_is_right():
     target, prediction = torch.zeros(1, 1, 1, 2), torch.tensor([0.1, 30.0]).view(1, 1, 1, 2)
     expected = (0.1 * np.tanh(0.1 / 5) ** 2 + 30 * np.tanh(30 / 5) ** 2) / 2
     assert float(dense_loss("l1", prediction, target, 5.0, focal_gamma=2.0)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_flat_crop_does_not_outweigh_a_downtown_in_city_r2():
+    """Errors of 1 m: the loss of a flat crop is near its squared error, and that of a downtown is not much smaller."""
+    flat, downtown = torch.zeros(1, 1, 8, 8), torch.arange(64.0).view(1, 1, 8, 8)
+    losses = [float(city_r2_loss(target + 1, target, ["ARG"])) for target in (flat, downtown)]
+    assert losses[0] == pytest.approx(1 / R2_FLOOR) and losses[0] < 1000 * losses[1]
 
 
 def test_city_r2_loss_is_one_minus_r2_of_each_city():
