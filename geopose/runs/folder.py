@@ -49,10 +49,10 @@ def finished_runs(runs_root: str | os.PathLike, data_root: str | os.PathLike) ->
 
 def newest_run(runs_root: str | os.PathLike) -> Path:
     """The most recently finished run in a folder. Raises UserError when there is none."""
-    manifests = list(Path(runs_root).glob("*/fold*/manifest.json"))
-    if not manifests:
+    runs = [manifest.parent for manifest in sorted(Path(runs_root).glob("*/fold*/manifest.json"))]
+    if not runs:
         raise UserError(f"no finished run under {runs_root}/; run 'make train' or give --runs")
-    return max(manifests, key=lambda path: path.stat().st_mtime).parent
+    return max(runs, key=lambda run: read_manifest(run)["finished"])  # a file's time changes when it is copied
 
 
 def checkpoint_paths(run_dir: str | os.PathLike) -> list[Path]:

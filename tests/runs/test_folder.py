@@ -1,11 +1,13 @@
 """Run folders: the sizes of views that several runs have in common."""
 
+import os
+
 import pytest
 from helpers import CONFIG
 
 from geopose.cli import UserError
 from geopose.config import load_config, save_config
-from geopose.runs.folder import usual_sizes, write_manifest
+from geopose.runs.folder import newest_run, usual_sizes, write_manifest
 
 
 def finish(run_dir, zooms: str, weights: str = "[]"):
@@ -27,6 +29,20 @@ def test_runs_use_the_sizes_that_they_have_in_common(tmp_path):
     assert usual_sizes([fine, equal]) == {"zooms": (0.5, 1.0), "zoom_weights": (0.375, 0.625)}
     assert usual_sizes([coarse, fine])["zooms"] == (0.5,)
     assert usual_sizes([coarse, plain]) == {"zooms": (1.0,), "zoom_weights": (1.0,)}
+
+
+def test_the_newest_run_is_the_one_that_finished_last(tmp_path):
+    """Copied or checked-out files have other times than the trainings."""
+    for name, finished in (
+        ("old", "2026-01-02 03:04:05"),
+        ("new", "2026-01-02 10:00:00"),
+        ("older", "2025-12-31 23:00:00"),
+    ):
+        folder = tmp_path / name / "fold0"
+        folder.mkdir(parents=True)
+        write_manifest(folder, {"finished": finished})
+    os.utime(tmp_path / "new" / "fold0" / "manifest.json", (0, 0))
+    assert newest_run(tmp_path) == tmp_path / "new" / "fold0"
 
 
 def test_a_folder_without_a_finished_run_is_refused(tmp_path):
