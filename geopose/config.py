@@ -1,4 +1,7 @@
-"""All settings of an experiment as dataclasses with defaults. OmegaConf loads them from YAML and key=value words."""
+"""All settings of an experiment as dataclasses with defaults. OmegaConf loads them from YAML and key=value words.
+
+ranges.py holds the choices and ranges of their values.
+"""
 
 import difflib
 from dataclasses import dataclass, field
@@ -9,15 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from geopose.cli import UserError, one_line
 from geopose.io.files import write_bytes
-
-TTA = ("none", "flips", "d2", "d4")
-COMBINATIONS = ("mean", "median")
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-LOSS_NAMES = ("huber", "smooth_l1", "l1", "mse", "log_cosh", "wing", "r2")
-SHUFFLES = ("pixel_shuffle", "residual_deconv")  # these turn each four channels into one of twice the size
-UPSAMPLINGS = ("nearest", "bilinear", "deconv", "pixel_shuffle_linear", *SHUFFLES)
-ACTIVATIONS = ("celu", "elu", "gelu", "hard_swish", "leaky_relu", "mish", "relu", "relu6", "selu", "silu", "softplus")
-ACTIVATIONS += ("swish", "sigmoid", "hard_sigmoid", "none")
+from geopose.ranges import COMBINATIONS, PRECISIONS, SHUFFLES, TTA, check_values
 
 
 @dataclass
@@ -65,8 +60,8 @@ class ModelConfig:
     decoder: str = "unet"  # unet | fpn
     decoder_channels: list[int] = field(default_factory=lambda: [32, 48, 96, 160])  # unet: one per map but the last
     decoder_block: str = "plain"  # unet: plain | residual
-    upsample: str = "bilinear"  # unet: one of UPSAMPLINGS, for example residual_deconv
-    activation: str = "silu"  # one of ACTIVATIONS
+    upsample: str = "bilinear"  # unet: for example residual_deconv
+    activation: str = "silu"
     head_channels: int = 24  # width of the dense heads and of the upsampling before them
     head_stride: int = 1  # with 2 or 4 the dense heads work at this stride, and their planes are enlarged
     head_unit: float = 1.0  # factor of a dense head's output; with 10 it counts in tens of metres or px
@@ -122,6 +117,7 @@ class TrainConfig:
     steps_per_epoch: int | None = None  # batches per epoch; null: as many as see every training tile once
     max_minutes: float | None = None  # replaces epochs: the schedule is fitted to this time and training ends with it
     schedule_boundaries: list[float] | None = None  # from a manifest: repeats a run that ended on its time budget
+    schedule_steps: list[int] | None = None  # optimizer steps at these boundaries; null: the ends of epochs
     accumulation_steps: int = 1  # batches per optimizer step
     # fp32 | bf16 | fp16 (GPU only) | auto: bf16 where the device is faster with it. By PyTorch's default, fp32 on a GPU
     # uses TF32 in convolutions, which has fewer digits.
@@ -199,49 +195,6 @@ class BlendConfig:
             raise UserError(f"--zoom-weights: {weights} weights for {sizes} sizes of views; give one per size")
 
 
-CHOICES = {
-    "data.on_bad_tile": ("fail", "skip"),
-    "augment.level": ("none", "d4", "safe", "sensor", "light", "medium", "hard"),
-    "model.decoder": ("unet", "fpn"),
-    "model.decoder_block": ("plain", "residual"),
-    "model.upsample": UPSAMPLINGS,
-    "model.activation": ACTIVATIONS,
-    "model.direction_head": ("pooled", "attention", "standing"),
-    "loss.agl": LOSS_NAMES,
-    "loss.mag": LOSS_NAMES,
-    "optim.schedule": ("cosine", "plateau", "constant"),
-    "train.precision": PRECISIONS,
-    "train.device": ("auto", "cpu", "cuda"),
-}
-# The keys whose numbers lie in an interval. In a list, every element must lie in it.
-# fmt: off
-RANGES = {
-    "[0, 4294967295]": ("seed",),
-    "[0, inf)": (
-        "data.fold", "data.cache_mb", "data.workers", "model.encoder_layers", "loss.agl_weight", "loss.mag_weight",
-        "loss.focal_gamma", "loss.cosine_weight", "loss.direction_mse_weight", "loss.lean_px", "loss.scale_weight",
-        "optim.weight_decay", "optim.min_lr", "optim.warmup_steps", "optim.plateau_patience", "train.snapshot_epochs",
-    ),
-    "[1, inf)": (
-        "data.batch_size", "augment.crop_px", "augment.wide_factor", "augment.stretch_factor", "model.decoder_channels",
-        "model.head_channels", "model.head_stride", "model.direction_maps", "train.epochs", "train.steps_per_epoch",
-        "train.accumulation_steps", "train.gpus", "train.keep_checkpoints", "train.early_stop_patience",
-    ),
-    "(0, 1]": ("augment.crop_jitter",),
-    "[0, 1]": (
-        "augment.wide_probability", "augment.tall_probability", "augment.stretch_probability",
-        "augment.speckle_probability", "augment.speckle_share", "train.schedule_boundaries",
-    ),
-    "[0, 1)": ("model.encoder_drop_path", "model.direction_dropout", "loss.trim"),
-    "(0, inf)": (
-        "model.input_zoom", "model.head_unit", "loss.agl_delta_m", "loss.mag_delta_px", "optim.lr",
-        "optim.fresh_lr_factor", "optim.eps", "optim.grad_clip_norm", "train.max_minutes",
-    ),
-    "(0, 1)": ("optim.plateau_factor", "train.ema_decay"),
-}
-# fmt: on
-
-
 def load_config(path: str | Path, overrides: list[str] = ()) -> Config:
     """Settings of a YAML file with key=value overrides. Interpolations are resolved.
 
@@ -270,34 +223,25 @@ def load_config(path: str | Path, overrides: list[str] = ()) -> Config:
 
 def check_config(config: Config) -> None:
     """Refuse unknown choices, numbers outside their ranges, and settings that do not fit each other."""
-    values = flatten(OmegaConf.structured(config))
-    for key, choices in CHOICES.items():
-        if values[key] not in choices:
-            raise UserError(f"{key}={values[key]} is unknown; there are {', '.join(choices)}")
-    for key, interval in ((key, interval) for interval, keys in RANGES.items() for key in keys):
-        given = values[key] if OmegaConf.is_list(values[key]) else [values[key]]
-        if not all(value is None or lies_in(value, interval) for value in given):
-            raise UserError(f"{key}={values[key]} must {describe_interval(interval)}")
+    check_values(flatten(OmegaConf.structured(config)))
     try:
         BlendConfig(zooms=tuple(config.predict.zooms), zoom_weights=tuple(config.predict.zoom_weights))
     except UserError as error:  # its text names the flags of predict.py
         raise UserError(f"predict.zooms, predict.zoom_weights: {error}") from None
+    check_length(config)
     check_model(config.model)
 
 
-def lies_in(value: float, interval: str) -> bool:
-    """Whether a number lies in an interval such as "[0, 1)". NaN lies in none."""
-    low, high = map(float, interval[1:-1].split(","))
-    above = low <= value if interval[0] == "[" else low < value
-    return above and (value <= high if interval[-1] == "]" else value < high)
-
-
-def describe_interval(interval: str) -> str:
-    """What a number must do to lie in an interval: "be 1 or more"."""
-    low, high = interval[1:-1].split(", ")
-    if high == "inf":
-        return f"be {low} or more" if interval[0] == "[" else f"be above {low}"
-    return f"lie in {interval}"
+def check_length(config: Config) -> None:
+    """Refuse lengths of a training that its schedule cannot have."""
+    train, steps = config.train, config.train.schedule_steps or []
+    if config.optim.schedule == "plateau" and (train.max_minutes or train.schedule_boundaries):
+        raise UserError(
+            "optim.schedule=plateau waits for the score and cannot be fitted to train.max_minutes; "
+            "give train.epochs and train.max_minutes=null, or another schedule"
+        )
+    if steps and (len(steps) != len(train.schedule_boundaries or []) or steps != sorted(set(steps))):
+        raise UserError("train.schedule_steps must ascend and hold one step per train.schedule_boundaries")
 
 
 def check_model(cfg: ModelConfig) -> None:

@@ -11,9 +11,6 @@ from omegaconf import OmegaConf
 
 from geopose.cli import UserError
 from geopose.config import (
-    ACTIVATIONS,
-    RANGES,
-    UPSAMPLINGS,
     AugmentConfig,
     DataConfig,
     LossConfig,
@@ -21,11 +18,11 @@ from geopose.config import (
     OptimConfig,
     TrainConfig,
     flatten,
-    lies_in,
     load_config,
     save_config,
 )
 from geopose.models.model import create_model
+from geopose.ranges import ACTIVATIONS, RANGES, UPSAMPLINGS, lies_in
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -79,6 +76,8 @@ def test_overrides_win_over_the_file():
         ("optim.warmup_steps=-3", "optim.warmup_steps=-3 must be 0 or more"),
         ("model.direction_maps=0", "model.direction_maps=0 must be 1 or more"),
         ("model.direction_maps=5", "model.direction_maps=5, but there are 4 encoder layers"),
+        ("optim.schedule=plateau", "cannot be fitted to train.max_minutes; give train.epochs"),
+        ("train.schedule_steps=[3,9]", "one step per train.schedule_boundaries"),
         ("augment.speckle_share=2", "augment.speckle_share=2.0 must lie in [0, 1]"),
     ],
 )

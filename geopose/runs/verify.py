@@ -131,6 +131,7 @@ def check_training(run: Path) -> Iterator[tuple[bool, str]]:
         raise UserError(f"{run} is the mean of another run's checkpoints; use 'make release' to make it again")
     if config.train.max_minutes:
         config.train.max_minutes, config.train.schedule_boundaries = None, manifest["schedule_boundaries"]
+        config.train.schedule_steps = manifest.get("schedule_steps")  # runs of earlier versions ended with an epoch
     config.train.precision = manifest["precision"]  # auto could choose another one on this machine
     with tempfile.TemporaryDirectory() as folder:
         config.run.dir = folder

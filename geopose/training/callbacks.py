@@ -10,7 +10,6 @@ from catalyst import dl
 from catalyst.callbacks.checkpoint import Checkpoint
 from catalyst.core.callback import Callback, CallbackOrder, ICriterionCallback
 from catalyst.core.logger import ILogger
-from torch import distributed
 
 from geopose.cli import UserError, progress
 from geopose.geometry import direction_angle, fit_scale
@@ -29,7 +28,6 @@ from geopose.training.losses import LOSS_PARTS
 from geopose.training.manifest import describe_environment
 from geopose.training.processes import all_reduce_sum
 from geopose.training.resume import STATE_FILE
-from geopose.training.schedule import next_boundary
 from geopose.training.snapshots import snapshot
 
 VALID_METRIC = "r2"  # decides which checkpoints are kept
@@ -195,39 +193,6 @@ class EarlyStoppingCallback(dl.EarlyStoppingCallback):
         vars(self).update(state)
 
 
-class BudgetCallback(Callback):
-    """Ends training on a time budget. After each epoch the schedule is fitted to the time that is left."""
-
-    def __init__(self, seconds: float):
-        super().__init__(order=CallbackOrder.External)
-        self.seconds = seconds
-
-    def on_experiment_start(self, runner) -> None:
-        self.start = time.monotonic()
-
-    def state(self) -> float:
-        return time.monotonic() - self.start
-
-    def restore(self, state: float) -> None:
-        self.start = time.monotonic() - state
-
-    def on_epoch_start(self, runner) -> None:
-        self.epoch_start = time.monotonic()
-
-    def on_epoch_end(self, runner) -> None:
-        now = time.monotonic()
-        spent = torch.tensor([now - self.epoch_start, now - self.start])
-        if distributed.is_initialized():  # every rank plans by rank 0's clock
-            spent = spent.to(runner.engine.device)
-            distributed.broadcast(spent, 0)
-        epoch_seconds, total_seconds = spent.tolist()
-        boundaries = runner.schedule.boundaries
-        if boundaries[-1] >= 1:
-            runner.need_early_stop = True
-        else:
-            boundaries.append(next_boundary(boundaries, epoch_seconds, self.seconds - total_seconds))
-
-
 class ProgressCallback(Callback):
     """On a terminal a progress bar with loss and best R2, otherwise one line per epoch. train.log gets the lines."""
 
@@ -330,8 +295,9 @@ class ManifestCallback(Callback):
             "seed": config.seed,
             "epochs": runner.epoch_step,
             "optimizer_steps": runner.optimizer_steps,
-            "crops_seen": runner.epoch_step * len(runner.loaders["train"].sampler) * runner.engine.num_processes,
+            "crops_seen": runner.crops_seen,
             "seconds": round(time.monotonic() - self.start, 1),
+            "schedule_steps": runner.schedule.steps if runner.schedule else None,
             "schedule_boundaries": runner.schedule.boundaries if runner.schedule else None,
             "processes": runner.engine.num_processes,
             "device": str(runner.engine.device),

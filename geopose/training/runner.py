@@ -21,9 +21,9 @@ from geopose.models.checkpoints import load_weights, save_state
 from geopose.models.model import create_model
 from geopose.models.zoom import forward_zoomed
 from geopose.runs.folder import checkpoint_paths, refuse_other_settings
+from geopose.training.budget import SETTLING_STEPS, BudgetCallback
 from geopose.training.callbacks import (
     VALID_METRIC,
-    BudgetCallback,
     CheckpointCallback,
     EarlyStoppingCallback,
     LossCallback,
@@ -36,7 +36,7 @@ from geopose.training.callbacks import (
 from geopose.training.losses import PoseLoss
 from geopose.training.processes import check_processes, copy_from_first, free_port
 from geopose.training.resume import STATE_FILE, ResumeCallback, training_state
-from geopose.training.schedule import Schedule, fixed_boundaries
+from geopose.training.schedule import Schedule, epoch_ends, fixed_boundaries
 from geopose.training.steps import StepCallback
 
 
@@ -93,7 +93,7 @@ class PoseRunner(dl.Runner):
     def num_epochs(self) -> int:
         if self.config.train.max_minutes:
             return sys.maxsize
-        return len(self.config.train.schedule_boundaries or range(self.config.train.epochs))
+        return math.ceil(self.schedule.steps[-1] / self.steps_per_epoch) if self.schedule else self.config.train.epochs
 
     def get_engine(self):
         # handle_batch applies autocast explicitly. The engine only adds the gradient scaler that fp16 needs.
@@ -155,16 +155,18 @@ class PoseRunner(dl.Runner):
                 threshold=1e-4,
                 threshold_mode="abs",
             )
-        train = self.config.train
-        self.schedule = Schedule(
-            cfg.schedule,
-            steps_per_epoch=self.steps_per_epoch,
-            warmup_steps=cfg.warmup_steps,
-            min_factor=cfg.min_lr / cfg.lr,
-            # On a time budget the first epoch keeps the peak rate, and its duration decides the plan for the rest.
-            boundaries=[0.0] if train.max_minutes else train.schedule_boundaries or fixed_boundaries(train.epochs),
-        )
+        steps, boundaries = self.plan_schedule()
+        self.schedule = Schedule(cfg.schedule, cfg.warmup_steps, cfg.min_lr / cfg.lr, steps, boundaries)
         return torch.optim.lr_scheduler.LambdaLR(optimizer, self.schedule)
+
+    def plan_schedule(self) -> tuple[list[int], list[float]]:
+        """Steps and boundaries of the schedule: the ends of epochs, those of a manifest, or the start of a budget."""
+        train, length = self.config.train, self.steps_per_epoch
+        if train.max_minutes:
+            steps = sorted({1, min(SETTLING_STEPS, length)})  # the first step is slower than all others
+            return steps, [0.0] * len(steps)
+        boundaries = train.schedule_boundaries or fixed_boundaries(train.epochs)
+        return train.schedule_steps or epoch_ends(len(boundaries), length), boundaries
 
     def get_callbacks(self):
         train = self.config.train
@@ -221,6 +223,11 @@ class PoseRunner(dl.Runner):
                 model, zoom = self.evaluated_model(), self.config.model.input_zoom
                 self.outputs = forward_zoomed(model, batch["image"], batch["gsd_m"], batch["city"], zoom)
 
+    def on_batch_end(self, runner):
+        super().on_batch_end(runner)
+        if self.is_train_loader and self.is_over and not self.is_last_batch:
+            self.need_early_stop = True  # Catalyst ends the loader, not the training, when this is set between batches
+
     def on_epoch_end(self, runner):
         super().on_epoch_end(runner)  # writes the epoch's metrics, so the saved state never lacks their row
         if self.engine.is_main_process:
@@ -240,6 +247,23 @@ class PoseRunner(dl.Runner):
     def steps_per_epoch(self) -> int:
         """Optimizer steps of an epoch."""
         return math.ceil(len(self.loaders["train"]) / self.config.train.accumulation_steps)
+
+    @property
+    def is_last_batch(self) -> bool:
+        """Whether this batch is the last one of an epoch that is not cut short."""
+        return self.loader_batch_step // self.engine.num_processes == self.loader_batch_len
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all steps of the schedule are done. The plateau schedule has no end of its own."""
+        return self.schedule is not None and self.optimizer_steps >= self.schedule.steps[-1]
+
+    @property
+    def crops_seen(self) -> int:
+        """Training crops of all ranks since training began. A time budget may have cut the last epoch short."""
+        epochs, steps = divmod(self.optimizer_steps, self.steps_per_epoch)
+        batches = epochs * len(self.loaders["train"]) + steps * self.config.train.accumulation_steps
+        return batches * self.config.data.batch_size * self.engine.num_processes
 
     @property
     def optimizer_steps(self) -> int:

@@ -1,18 +1,20 @@
-"""Learning rate schedule over a fixed number of epochs, or over as many as fit a time budget."""
+"""Learning rate schedule over a fixed number of epochs, or over as many steps as fit a time budget."""
 
 import math
+from bisect import bisect_right
 
 
 class Schedule:
     """Learning rate as a factor of the peak, by optimizer step, for torch's LambdaLR.
 
-    The progress of a run goes from 0 to 1. `boundaries` holds the progress at the end of each planned epoch. A run on a
-    time budget plans an epoch only when the previous one ends; the finished list is enough to repeat its schedule.
+    The progress of a run goes from 0 to 1. `boundaries` holds the progress at the optimizer steps of `steps`, and
+    between them it is linear. A run on a time budget plans the next of these steps only when it has reached the last
+    one; the finished lists are enough to repeat its schedule.
     """
 
-    def __init__(self, kind: str, steps_per_epoch: int, warmup_steps: int, min_factor: float, boundaries: list[float]):
-        self.kind, self.steps_per_epoch, self.warmup_steps = kind, steps_per_epoch, warmup_steps
-        self.min_factor, self.boundaries = min_factor, boundaries
+    def __init__(self, kind: str, warmup_steps: int, min_factor: float, steps: list[int], boundaries: list[float]):
+        self.kind, self.warmup_steps, self.min_factor = kind, warmup_steps, min_factor
+        self.steps, self.boundaries = steps, boundaries
 
     def __call__(self, step: int) -> float:
         warmup = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
@@ -23,11 +25,17 @@ class Schedule:
 
     def progress(self, step: int) -> float:
         """Progress in [0, 1] after a number of optimizer steps."""
-        epoch, inside = divmod(step, self.steps_per_epoch)
-        if epoch >= len(self.boundaries):
+        part = bisect_right(self.steps, step)
+        if part == len(self.steps):
             return self.boundaries[-1]
-        start = self.boundaries[epoch - 1] if epoch else 0.0
-        return start + (self.boundaries[epoch] - start) * inside / self.steps_per_epoch
+        first, start = (self.steps[part - 1], self.boundaries[part - 1]) if part else (0, 0.0)
+        return start + (self.boundaries[part] - start) * (step - first) / (self.steps[part] - first)
+
+    def plan(self, count: int, steps_left: int) -> None:
+        """Plan `count` more steps of the `steps_left` steps until the end."""
+        done = self.boundaries[-1]
+        self.steps.append(self.steps[-1] + count)
+        self.boundaries.append(1.0 if count == steps_left else done + (1 - done) * count / steps_left)
 
 
 def fixed_boundaries(epochs: int) -> list[float]:
@@ -35,10 +43,6 @@ def fixed_boundaries(epochs: int) -> list[float]:
     return [(epoch + 1) / epochs for epoch in range(epochs)]
 
 
-def next_boundary(boundaries: list[float], epoch_seconds: float, seconds_left: float) -> float:
-    """End of the next epoch on a time budget.
-
-    The progress that is left is divided among the epochs that still fit, at least one.
-    """
-    epochs_left = max(1, int(seconds_left / epoch_seconds))
-    return boundaries[-1] + (1 - boundaries[-1]) / epochs_left
+def epoch_ends(epochs: int, steps_per_epoch: int) -> list[int]:
+    """Optimizer steps at the ends of epochs."""
+    return [(epoch + 1) * steps_per_epoch for epoch in range(epochs)]

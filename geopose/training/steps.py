@@ -59,7 +59,7 @@ class StepCallback(IBackwardCallback, IOptimizerCallback, ISchedulerCallback):
             return
         runner.engine.backward(runner.batch_metrics["loss"] / self.accumulation_steps)
         batches = runner.loader_batch_step // runner.engine.num_processes
-        if batches % self.accumulation_steps == 0 or batches == runner.loader_batch_len:
+        if batches % self.accumulation_steps == 0 or runner.is_last_batch:
             self.step(runner)
 
     def step(self, runner) -> None:

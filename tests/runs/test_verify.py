@@ -40,8 +40,10 @@ def test_differences_are_named_and_measured(job, copied_run, tmp_path):
     assert "heights by up to" in describe_difference(job / "submission.tar.gz", tmp_path / "other.tar.gz")
 
 
-def test_a_run_with_a_time_budget_is_repeated_from_its_manifest(tiny_data, tmp_path):
-    config = config_of(tiny_data, tmp_path / "run", "train.max_minutes=0.05")
+@pytest.mark.parametrize("steps_per_epoch", [3, 1000], ids=["whole epochs", "an epoch cut short"])
+def test_a_run_with_a_time_budget_is_repeated_from_its_manifest(tiny_data, tmp_path, steps_per_epoch):
+    settings = ["train.max_minutes=0.05", f"train.steps_per_epoch={steps_per_epoch}", "train.accumulation_steps=2"]
+    config = config_of(tiny_data, tmp_path / "run", *settings)
     train(config)
     checks = list(check_training(tmp_path / "run"))
     assert len(checks) == len(read_manifest(tmp_path / "run")["checkpoints"])

@@ -21,7 +21,7 @@ from geopose.io.names import agl_name, vflow_name
 from geopose.io.tables import read_test_table
 from geopose.models import checkpoints
 from geopose.runs.folder import checkpoint_paths, read_manifest, write_manifest
-from geopose.runs.verify import SAME_R2, validation_r2
+from geopose.runs.verify import SAME_R2, check_training, validation_r2
 from geopose.training import callbacks
 from geopose.training.callbacks import LossCallback
 from geopose.training.resume import STATE_FILE
@@ -125,6 +125,21 @@ def test_a_state_half_written_never_counts(tiny_data, tmp_path, whole, monkeypat
             train(config)
     train(config)
     assert_same_run(tmp_path / "run", whole)
+
+
+def test_a_time_budget_counts_the_time_before_an_interruption(tiny_data, tmp_path, monkeypatch):
+    config = config_of(tiny_data, tmp_path / "run", "train.max_minutes=0.2", "train.steps_per_epoch=5")
+    with monkeypatch.context() as patch:
+        break_at(patch, LossCallback, "on_batch_end", 11)  # 5 batches and 4 validation tiles in the first epoch
+        with pytest.raises(Broken):
+            train(config)
+    spent = torch.load(tmp_path / "run" / STATE_FILE, weights_only=True)["callbacks"]["budget"]["spent"]
+    start = time.monotonic()
+    train(config)
+    assert 0 < spent < 12 and time.monotonic() - start < 12 - spent + 12
+    manifest = read_manifest(tmp_path / "run")
+    assert manifest["schedule_steps"][-1] == manifest["optimizer_steps"]
+    assert all(same for same, _ in check_training(tmp_path / "run"))
 
 
 def test_a_run_names_the_origin_it_began_from_when_the_origin_was_replaced(tiny_data, tmp_path, whole, monkeypatch):

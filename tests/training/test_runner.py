@@ -1,6 +1,8 @@
 """Training as a user configures it, on tiny files: what is kept, when it ends, what stops it."""
 
+import math
 import shutil
+import time
 import warnings
 
 import pandas as pd
@@ -53,16 +55,22 @@ def test_training_starts_from_another_run(tiny_data, tmp_path):
         train(config_of(tiny_data, tmp_path / "none", f"train.start_from={tmp_path / 'nothing'}", "data.root=nowhere"))
 
 
-def test_a_time_budget_ends_with_a_whole_schedule(tiny_data, tmp_path):
-    config = config_of(tiny_data, tmp_path / "run", "train.max_minutes=0.03", "optim.min_lr=0")
+@pytest.mark.parametrize("steps_per_epoch", [4, 100_000])
+def test_a_time_budget_ends_within_steps_and_with_a_whole_schedule(tiny_data, tmp_path, steps_per_epoch):
+    """Also where an epoch is much longer than the budget."""
+    settings = ["train.max_minutes=0.1", "optim.min_lr=0", "optim.warmup_steps=0"]
+    config = config_of(tiny_data, tmp_path / "run", *settings, f"train.steps_per_epoch={steps_per_epoch}")
+    start = time.monotonic()
     train(config)
-    manifest = read_manifest(tmp_path / "run")
-    assert manifest["schedule_boundaries"][0] == 0
-    assert manifest["schedule_boundaries"][-1] == 1
-    assert len(manifest["schedule_boundaries"]) == manifest["epochs"]
-    assert manifest["optimizer_steps"] == 2 * manifest["epochs"]
-    rates = pd.read_csv(tmp_path / "run" / "metrics.csv").train_lr
-    assert rates.iloc[-1] < 0.5 * rates.max()
+    assert 5 < time.monotonic() - start < 30
+    manifest, table = read_manifest(tmp_path / "run"), pd.read_csv(tmp_path / "run" / "metrics.csv")
+    steps, boundaries = manifest["schedule_steps"], manifest["schedule_boundaries"]
+    assert len(steps) == len(boundaries) and steps[-1] == manifest["optimizer_steps"]
+    assert boundaries[0] == 0 and boundaries[-1] > 0.7
+    assert manifest["epochs"] == len(table) == math.ceil(steps[-1] / steps_per_epoch)
+    assert manifest["crops_seen"] == 2 * manifest["optimizer_steps"]
+    assert table.train_lr.iloc[-1] < 0.5 * config.optim.lr
+    assert checkpoint_paths(tmp_path / "run")
 
 
 def test_early_stopping_ends_training(tiny_data, tmp_path):
