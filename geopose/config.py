@@ -119,8 +119,8 @@ class TrainConfig:
     schedule_boundaries: list[float] | None = None  # from a manifest: repeats a run that ended on its time budget
     schedule_steps: list[int] | None = None  # optimizer steps at these boundaries; null: the ends of epochs
     accumulation_steps: int = 1  # batches per optimizer step
-    # fp32 | bf16 | fp16 (GPU only) | auto: bf16 where the device is faster with it. By PyTorch's default, fp32 on a GPU
-    # uses TF32 in convolutions, which has fewer digits.
+    # fp32 | tf32 (float32 with products of fewer digits; GPU only) | bf16 | fp16 (GPU only) | auto: bf16 where the
+    # device is faster with it, otherwise fp32
     precision: str = "fp32"
     device: str = "auto"  # auto | cpu | cuda
     gpus: int = 1  # processes on this machine; more than one trains with DistributedDataParallel

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from functools import cache
 
 import torch
@@ -10,7 +10,8 @@ from torch.nn import functional
 
 from geopose.cli import UserError
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+AMPERE = (8, 0)  # the first GPUs that have TF32 and bfloat16
 BF16_PAYS = 1.1  # minimum speed of bfloat16 relative to float32 for auto to choose it
 
 
@@ -24,24 +25,27 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_precision(name: str, device: torch.device) -> str:
-    """fp32, bf16 or fp16 as named. auto is bf16 where the device is faster with it, otherwise fp32.
+    """fp32, tf32, bf16 or fp16 as named. auto is bf16 where the device is faster with it, otherwise fp32.
 
-    fp16 on a CPU raises UserError, because torch would silently run it in fp32. bf16 runs on any CPU, but it is slow
-    without special instructions, and on some CPUs also with them.
+    tf32 is float32 with products in TF32. tf32 and fp16 raise UserError where torch would silently run them in fp32: on
+    a CPU, and tf32 on an old GPU. bf16 runs on any CPU, but it is slow without special instructions, and on some CPUs
+    also with them.
     """
     if name == "auto":
         return "bf16" if is_faster_in_bf16(device) else "fp32"
     if name not in DTYPES:
         raise UserError(f"precision {name} is unknown; there are auto, {', '.join(DTYPES)}")
-    if name == "fp16" and device.type == "cpu":
-        raise UserError("precision fp16 needs a GPU; use auto, fp32 or bf16 on a CPU")
+    if name in ("tf32", "fp16") and device.type == "cpu":
+        raise UserError(f"precision {name} needs a GPU; use auto, fp32 or bf16 on a CPU")
+    if name == "tf32" and torch.cuda.get_device_capability(device) < AMPERE:
+        raise UserError("precision tf32 needs a GPU of Ampere or later; use fp32 or fp16")
     return name
 
 
 def is_faster_in_bf16(device: torch.device) -> bool:
     """Whether the device has bfloat16 instructions and, on a CPU, whether a convolution is faster with them."""
     if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
+        return torch.cuda.get_device_capability(device) >= AMPERE
     able = torch.cpu.get_capabilities()
     has_instructions = any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16", "sve_bf16"))
     return has_instructions and bf16_speedup() >= BF16_PAYS
@@ -66,24 +70,39 @@ def bf16_speedup() -> float:
     return min(seconds[torch.float32]) / min(seconds[torch.bfloat16])
 
 
-def autocast(device: torch.device, precision: str) -> AbstractContextManager:
-    """Autocast to a precision that pick_precision returned. Disabled for fp32."""
-    return torch.autocast(device.type, dtype=DTYPES[precision], enabled=precision != "fp32")
+@contextmanager
+def autocast(device: torch.device, precision: str) -> Iterator[None]:
+    """Compute in a precision that pick_precision returned, and restore torch's settings at the end.
+
+    fp32 is true float32, also on a GPU. A backward pass after the end follows the process's own setting, see
+    allow_tf32.
+    """
+    half = precision in ("bf16", "fp16")
+    with tf32(precision == "tf32"), torch.autocast(device.type, dtype=DTYPES[precision], enabled=half):
+        yield
 
 
 @contextmanager
 def tf32(allowed: bool) -> Iterator[None]:
-    """Allow or forbid TF32 for convolutions and matrix products on a GPU, and restore the settings at the end.
+    """Allow or forbid TF32 as allow_tf32 does, and restore the settings at the end."""
+    before = [setting.allow_tf32 for setting in _tf32_settings()]
+    try:
+        allow_tf32(allowed)
+        yield
+    finally:
+        for setting, value in zip(_tf32_settings(), before, strict=True):
+            setting.allow_tf32 = value
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Allow or forbid TF32 for convolutions and matrix products on a GPU, from now on in this process.
 
     In TF32 the factors of a product keep 10 bits after the point instead of float32's 23. PyTorch's default allows it
     for convolutions and forbids it for matrix products. A CPU is not affected.
     """
-    settings = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = [setting.allow_tf32 for setting in settings]
-    try:
-        for setting in settings:
-            setting.allow_tf32 = allowed
-        yield
-    finally:
-        for setting, value in zip(settings, before, strict=True):
-            setting.allow_tf32 = value
+    for setting in _tf32_settings():
+        setting.allow_tf32 = allowed
+
+
+def _tf32_settings() -> tuple:
+    return torch.backends.cudnn, torch.backends.cuda.matmul

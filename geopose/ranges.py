@@ -6,7 +6,7 @@ from geopose.cli import UserError
 
 TTA = ("none", "flips", "d2", "d4")
 COMBINATIONS = ("mean", "median")
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+PRECISIONS = ("auto", "fp32", "tf32", "bf16", "fp16")
 LOSS_NAMES = ("huber", "smooth_l1", "l1", "mse", "log_cosh", "wing", "r2")
 SHUFFLES = ("pixel_shuffle", "residual_deconv")  # these turn each four channels into one of twice the size
 UPSAMPLINGS = ("nearest", "bilinear", "deconv", "pixel_shuffle_linear", *SHUFFLES)

@@ -36,10 +36,19 @@ def test_the_speed_of_bf16_is_measured_once_and_draws_no_random_number():
 
 
 def test_what_cannot_be_is_refused():
-    with pytest.raises(UserError, match="precision half is unknown; there are auto, fp32, bf16, fp16"):
+    with pytest.raises(UserError, match="precision half is unknown; there are auto, fp32, tf32, bf16, fp16"):
         devices.pick_precision("half", CPU)
-    with pytest.raises(UserError, match="fp16 needs a GPU"):
-        devices.pick_precision("fp16", CPU)
+    for name in ("tf32", "fp16"):
+        with pytest.raises(UserError, match=f"{name} needs a GPU"):
+            devices.pick_precision(name, CPU)
+
+
+def test_tf32_is_refused_where_it_would_be_float32(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    with pytest.raises(UserError, match="tf32 needs a GPU of Ampere or later"):
+        devices.pick_precision("tf32", torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 6))
+    assert devices.pick_precision("tf32", torch.device("cuda")) == "tf32"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
@@ -55,10 +64,20 @@ def test_autocast_computes_in_the_precision(precision, dtype):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
 
 
-def test_tf32_is_set_for_a_while():
-    def settings():
-        return torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+def settings() -> tuple[bool, bool]:
+    return torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
 
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16", "fp16"])
+def test_only_tf32_computes_in_tf32(precision):
+    """Whatever torch's defaults are: fp32 is float32 on every device."""
+    with devices.tf32(True):
+        with devices.autocast(CPU, precision):
+            assert settings() == ((precision == "tf32"),) * 2
+        assert settings() == (True, True)
+
+
+def test_tf32_is_set_for_a_while():
     before = settings()
     with devices.tf32(True):
         assert settings() == (True, True)

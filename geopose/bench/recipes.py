@@ -23,8 +23,6 @@ from geopose.inference.tta import VIEWS, TTAModel
 from geopose.models.model import PoseModel, create_model
 from geopose.training.losses import PoseLoss
 
-# fp32 forbids TF32, and tf32 allows it for convolutions and matrix products. PyTorch's default, and so
-# train.precision=fp32, allows it for convolutions only, which are nearly all of the work in these networks.
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 CITIES = ("ARG", "ATL", "JAX", "OMA")
 HEADER = "| config | precision | step s | steps/s | crops/s | GB | image s | GB | D4 s | GB | not measured |"
@@ -74,7 +72,7 @@ def measure_recipe(
     if row.why_not:
         return row
     try:
-        with tf32(precision == "tf32"):
+        with tf32(precision == "tf32"):  # for the backward pass too
             if not compiled:
                 image, d4 = image_speeds(config, precision, device, image_px)
                 row = replace(row, image=image, d4=d4)
@@ -104,7 +102,7 @@ def step_speed(config: Config, precision: str, device: torch.device, compiled: b
     image = batch["image"].contiguous(memory_format=torch.channels_last)
 
     def step() -> None:
-        with autocast(device, "fp32" if precision == "tf32" else precision):
+        with autocast(device, precision):
             outputs = model(image, batch["gsd_m"], batch["city"])
         scaler.scale(criterion(outputs, batch)["loss"]).backward()
         scaler.step(optimizer)
@@ -121,7 +119,7 @@ def image_speeds(config: Config, precision: str, device: torch.device, image_px:
     image = random_image(1, image_px, device)
     gsd_m = torch.tensor([0.35], device=device)
     speeds = []
-    with autocast(device, "fp32" if precision == "tf32" else precision):
+    with autocast(device, precision):
         for views, warm_up in ((VIEWS["none"], 1), (VIEWS["d4"], 0)):  # the view warms up the device for the eight
             predict = partial(TTAModel(model, views), image, gsd_m, [CITIES[0]])
             speeds.append(measure_speed(predict, device, warm_up, IMAGES))

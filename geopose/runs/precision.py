@@ -2,8 +2,7 @@
 
 The command predicts the run's validation tiles in each precision that the device has. It prints the score of each
 precision, the largest differences of heights and angles from float32, and every layer whose output was not finite.
-On a GPU, the row fp32 is true float32, and the row tf32 allows TF32 for convolutions and matrix products. PyTorch
-allows it for convolutions by default, so `predict` in fp32 gives the row tf32 there, apart from matrix products.
+On a GPU, the row fp32 is true float32, and the row tf32 allows TF32 for convolutions and matrix products.
 """
 
 import math
@@ -16,7 +15,7 @@ import torch
 from geopose.cli import Parser, UserError
 from geopose.config import BlendConfig
 from geopose.data.dataset import split_fold
-from geopose.devices import pick_device, tf32
+from geopose.devices import pick_device
 from geopose.geometry import angle_error_rad
 from geopose.inference.calibration import Calibration
 from geopose.inference.ensemble import Ensemble, NotFiniteError, TilePrediction, score_predictions
@@ -82,10 +81,8 @@ def audit(run: str, tiles: pd.DataFrame, device: torch.device) -> list[Audit]:
 
 def predict(run: str, tiles: pd.DataFrame, device: torch.device, precision: str) -> list[TilePrediction]:
     """Predictions by the run's best checkpoint, without test-time augmentation."""
-    autocast_to = "fp32" if precision == "tf32" else precision
-    blend = BlendConfig(tta="none", checkpoint_weights=(1.0,), precision=autocast_to)
-    with tf32(precision == "tf32"):
-        return list(Ensemble([run], blend, device, Calibration()).predict_tiles(tiles))
+    blend = BlendConfig(tta="none", checkpoint_weights=(1.0,), precision=precision)
+    return list(Ensemble([run], blend, device, Calibration()).predict_tiles(tiles))
 
 
 def format_audits(audits: list[Audit]) -> str:

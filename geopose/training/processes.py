@@ -37,6 +37,15 @@ def all_reduce_sum(values: torch.Tensor, device: torch.device) -> torch.Tensor:
     return values.cpu()
 
 
+def value_of_first(value, device: torch.device):
+    """Rank 0's value, on every rank."""
+    if not distributed.is_initialized():
+        return value
+    values = [value]
+    distributed.broadcast_object_list(values, 0, device=device)
+    return values[0]
+
+
 def copy_from_first(model: torch.nn.Module) -> None:
     """Give the model of every rank the weights and buffers of rank 0's model."""
     if distributed.is_initialized():

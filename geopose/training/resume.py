@@ -15,6 +15,7 @@ def training_state(runner) -> dict:
     scaler = runner.engine.scaler
     return {
         "counters": {name: getattr(runner, name) for name in COUNTERS},
+        "precision": runner.precision,
         "model": runner.engine.unwrap_model(runner.model).state_dict(),
         "optimizer": runner.optimizer.state_dict(),
         "scheduler": runner.scheduler.state_dict(),
@@ -27,6 +28,7 @@ def restore_training(runner, state: dict) -> None:
     """Put a runner into the state that training_state() returned."""
     for name in COUNTERS:
         setattr(runner, name, state["counters"][name])
+    runner.precision = state["precision"]  # auto, measured again, could choose another one
     runner.engine.unwrap_model(runner.model).load_state_dict(state["model"])
     runner.optimizer.load_state_dict(state["optimizer"])
     runner.scheduler.load_state_dict(state["scheduler"])

@@ -16,7 +16,7 @@ from geopose.cli import UserError
 from geopose.config import Config, save_config
 from geopose.data.dataset import create_train_loader, create_valid_loader, split_fold
 from geopose.data.store import advise_preparing
-from geopose.devices import autocast, pick_device, pick_precision
+from geopose.devices import allow_tf32, autocast, pick_device, pick_precision
 from geopose.models.checkpoints import load_weights, save_state
 from geopose.models.model import create_model
 from geopose.models.zoom import forward_zoomed
@@ -34,7 +34,7 @@ from geopose.training.callbacks import (
     SnapshotCallback,
 )
 from geopose.training.losses import PoseLoss
-from geopose.training.processes import check_processes, copy_from_first, free_port
+from geopose.training.processes import check_processes, copy_from_first, free_port, value_of_first
 from geopose.training.resume import STATE_FILE, ResumeCallback, training_state
 from geopose.training.schedule import Schedule, epoch_ends, fixed_boundaries
 from geopose.training.steps import StepCallback
@@ -66,7 +66,8 @@ class PoseRunner(dl.Runner):
         self.config = config
         self.run_dir = Path(config.run.dir)
         self.device = pick_device(config.train.device)
-        self.precision = pick_precision(config.train.precision, self.device)
+        name = config.train.precision
+        self.precision = name if name == "auto" else pick_precision(name, self.device)
         origin = config.train.start_from
         self.start_checkpoint = checkpoint_paths(origin)[0] if origin else None
         self.train_table, self.valid_table, self.skipped_tiles = split_fold(config)
@@ -196,6 +197,14 @@ class PoseRunner(dl.Runner):
         }
 
     # --- while training -----------------------------------------------------------------------------------------
+
+    def on_experiment_start(self, runner):
+        super().on_experiment_start(runner)
+        if self.precision == "auto":  # measured once for all ranks; a resumed training takes it from its state
+            first = self.engine.is_main_process
+            picked = pick_precision("auto", self.device) if first else None
+            self.precision = value_of_first(picked, self.engine.device)
+        allow_tf32(self.precision == "tf32")  # for the backward pass, which autocast does not cover
 
     def on_epoch_start(self, runner):
         super().on_epoch_start(runner)

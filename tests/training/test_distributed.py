@@ -84,6 +84,31 @@ def test_a_rank_that_predicts_nonsense_changes_the_score(shards):
         assert_one_score(run_dir)
 
 
+def test_ranks_train_in_the_precision_that_the_first_one_measured(shards):
+    """Rank 1 would choose bf16. Each rank notes its precisions in a file."""
+    script = shards / "measured.py"
+    script.write_text(
+        "import os\n"
+        "from pathlib import Path\n"
+        "from geopose import devices\n"
+        "from geopose.cli import run_command\n"
+        "from geopose.training import runner\n"
+        "from geopose.training.command import main\n"
+        "rank, real = os.environ['RANK'], runner.autocast\n"
+        "def autocast(device, precision):\n"
+        f"    Path({str(shards)!r}, rank).write_text(precision)\n"
+        "    return real(device, precision)\n"
+        "runner.autocast = autocast\n"
+        "devices.is_faster_in_bf16 = lambda device: rank == '1'\n"
+        "run_command(main)\n"
+    )
+    settings = settings_of(shards, shards / "measured", "train.precision=auto", "train.epochs=1")
+    words = [sys.executable, *LAUNCH, str(script), *settings]
+    done = subprocess.run(words, cwd=REPO, env=os.environ | {"PYTHONPATH": str(REPO)}, check=False, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert [(shards / rank).read_text() for rank in "01"] == ["fp32", "fp32"]
+
+
 def test_ranks_predict_one_tarball(shards):
     """torchrun gives each process one thread, and sums on two threads round otherwise: one for both."""
     out, single = shards / "two.tar.gz", shards / "one.tar.gz"

@@ -15,6 +15,7 @@ import torch
 from accelerate.state import AcceleratorState
 from helpers import REPO, assert_user_error, config_of, half_written, run
 
+from geopose import devices
 from geopose.cli import UserError
 from geopose.config import save_config
 from geopose.io.names import agl_name, vflow_name
@@ -140,6 +141,19 @@ def test_a_time_budget_counts_the_time_before_an_interruption(tiny_data, tmp_pat
     manifest = read_manifest(tmp_path / "run")
     assert manifest["schedule_steps"][-1] == manifest["optimizer_steps"]
     assert all(same for same, _ in check_training(tmp_path / "run"))
+
+
+def test_a_resumed_training_keeps_the_precision_that_it_measured(tiny_data, tmp_path, monkeypatch):
+    """The machine is slower in bf16 at the second measurement, for example because it is busy."""
+    config = config_of(tiny_data, tmp_path / "run", "train.epochs=2", "train.precision=auto")
+    with monkeypatch.context() as patch:
+        patch.setattr(devices, "is_faster_in_bf16", lambda device: True)
+        break_at(patch, LossCallback, "on_batch_end", 9)
+        with pytest.raises(Broken):
+            train(config)
+    monkeypatch.setattr(devices, "is_faster_in_bf16", lambda device: False)
+    train(config)
+    assert read_manifest(tmp_path / "run")["precision"] == "bf16"
 
 
 def test_a_run_names_the_origin_it_began_from_when_the_origin_was_replaced(tiny_data, tmp_path, whole, monkeypatch):

@@ -12,6 +12,7 @@ from helpers import config_of
 from safetensors.torch import load_file
 
 from geopose.cli import UserError
+from geopose.devices import tf32
 from geopose.models.checkpoints import load_weights
 from geopose.models.model import create_model
 from geopose.runs.folder import checkpoint_paths, read_manifest
@@ -71,6 +72,20 @@ def test_a_time_budget_ends_within_steps_and_with_a_whole_schedule(tiny_data, tm
     assert manifest["crops_seen"] == 2 * manifest["optimizer_steps"]
     assert table.train_lr.iloc[-1] < 0.5 * config.optim.lr
     assert checkpoint_paths(tmp_path / "run")
+
+
+def test_the_backward_pass_has_the_precision_of_the_forward_pass(tiny_data, tmp_path, monkeypatch):
+    """torch's own default allows TF32 in convolutions. The gradients of a training in fp32 are float32."""
+    real, seen = StepCallback.step, []
+
+    def step(self, runner):
+        seen.append((torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32))
+        real(self, runner)
+
+    monkeypatch.setattr(StepCallback, "step", step)
+    with tf32(True):
+        train(config_of(tiny_data, tmp_path / "run", "train.epochs=1"))
+    assert set(seen) == {(False, False)}
 
 
 def test_early_stopping_ends_training(tiny_data, tmp_path):
