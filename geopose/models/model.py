@@ -29,7 +29,7 @@ CITY_DROPOUT = 0.1  # share of training images whose city is withheld, so that t
 class PoseModel(nn.Module):
     """Geocentric pose of images of any size. It pads to the encoder's coarsest stride and crops the result.
 
-    forward(image uint8 or float [B,3,H,W] in 0..255, gsd_m [B], city: B names, native_gsd_m [B]) returns
+    model(image uint8 or float [B,3,H,W] in 0..255, gsd_m [B], city: B names, native_gsd_m [B]) returns
     {"agl_m": [B,1,H,W] metres, "mag_px": [B,1,H,W] px, "direction": [B,2] (dx, dy), not normalised}, all float32.
     native_gsd_m is the gsd before the image was resized; None means that it was not resized. With cfg.scale_head there
     is also "scale_px_per_m" [B], the factor that all magnitudes of an image share. The pose still comes from the
@@ -59,7 +59,16 @@ class PoseModel(nn.Module):
         else:
             self.direction_head = PooledDirectionHead(pooled, cfg.activation, cfg.direction_dropout)
 
-    def forward(self, image, gsd_m, city: list[str], native_gsd_m=None):
+    def __call__(self, image, gsd_m, city: list[str], native_gsd_m=None):
+        """Names become numbers here, because a compiled forward is compiled again for every other list of names."""
+        return super().__call__(image, gsd_m, self.number_cities(city, image.device), native_gsd_m)
+
+    def number_cities(self, city: list[str], device: torch.device) -> torch.Tensor:
+        """Places of cities in cfg.cities [B]. Unknown cities get the number after the last one."""
+        known = {name: index for index, name in enumerate(self.cfg.cities)}
+        return torch.tensor([known.get(name, len(known)) for name in city], device=device)
+
+    def forward(self, image, gsd_m, city_index, native_gsd_m=None):
         coarsest = self.encoder.strides[-1]
         padded_size = tuple(math.ceil(side / coarsest) * coarsest for side in image.shape[-2:])
         image, inside = pad_tensor_to_size(image.float(), padded_size, mode="replicate")
@@ -68,7 +77,7 @@ class PoseModel(nn.Module):
             maps = self.encoder(image)
         decoded = self.decoder(maps)[0]
         features = self.upsample(decoded)
-        agl_m = self.agl_head(torch.cat([features, *self.condition_planes(features, gsd_m, city)], dim=1))
+        agl_m = self.agl_head(torch.cat([features, *self.condition_planes(features, gsd_m, city_index)], dim=1))
         if self.cfg.direction_head in DENSE_DIRECTION_HEADS:
             direction = self.direction_head(decoded, agl_m)
         else:
@@ -80,16 +89,15 @@ class PoseModel(nn.Module):
             outputs["mag_px"] = outputs["mag_px"] * outputs["scale_px_per_m"][:, None, None, None]
         return outputs
 
-    def condition_planes(self, features, gsd_m, city: list[str]) -> list:
+    def condition_planes(self, features, gsd_m, city_index) -> list:
         """Extra inputs of the height head as planes [B,C,H,W]: gsd in metres, and the city as one-hot."""
         planes = [gsd_m.to(features).view(-1, 1)] if self.cfg.gsd_plane else []
         if self.cfg.cities:
-            known = {name: index for index, name in enumerate(self.cfg.cities)}
-            index = torch.tensor([known.get(name, len(known)) for name in city], device=features.device)
+            unknown = len(self.cfg.cities)
             if self.training:
-                withheld = torch.rand(index.shape, device=index.device) < CITY_DROPOUT
-                index = torch.where(withheld, len(known), index)
-            planes.append(nn.functional.one_hot(index, len(known) + 1).to(features))
+                withheld = torch.rand(city_index.shape, device=city_index.device) < CITY_DROPOUT
+                city_index = torch.where(withheld, unknown, city_index)
+            planes.append(nn.functional.one_hot(city_index, unknown + 1).to(features))
         return [plane[:, :, None, None].expand(-1, -1, *features.shape[-2:]) for plane in planes]
 
 
