@@ -4,9 +4,20 @@ import os
 import socket
 
 import torch
+from accelerate.utils import check_cuda_p2p_ib_support
 from torch import distributed
 
 from geopose.cli import UserError
+
+
+def avoid_missing_links() -> None:
+    """Tell NCCL not to use links between GPUs where the cards have none: RTX 3090 and RTX 40.
+
+    accelerate refuses to start several processes on these cards unless both variables are set.
+    """
+    if not check_cuda_p2p_ib_support():
+        for name in ("NCCL_P2P_DISABLE", "NCCL_IB_DISABLE"):
+            os.environ.setdefault(name, "1")
 
 
 def check_processes(gpus: int, device: torch.device, valid_tiles: int) -> None:

@@ -34,7 +34,7 @@ from geopose.training.callbacks import (
     SnapshotCallback,
 )
 from geopose.training.losses import PoseLoss
-from geopose.training.processes import check_processes, copy_from_first, free_port, value_of_first
+from geopose.training.processes import avoid_missing_links, check_processes, copy_from_first, free_port, value_of_first
 from geopose.training.resume import STATE_FILE, ResumeCallback, training_state
 from geopose.training.schedule import Schedule, epoch_ends, fixed_boundaries
 from geopose.training.steps import StepCallback
@@ -99,6 +99,8 @@ class PoseRunner(dl.Runner):
     def get_engine(self):
         # handle_batch applies autocast explicitly. The engine only adds the gradient scaler that fp16 needs.
         precision = "fp16" if self.precision == "fp16" else "no"
+        if self.device.type == "cuda":
+            avoid_missing_links()
         if self.config.train.gpus > 1:
             backend = "nccl" if self.device.type == "cuda" else "gloo"
             return dl.DistributedDataParallelEngine(
