@@ -24,6 +24,7 @@ from geopose.io.files import make_folder, make_room, write_bytes
 from geopose.io.tables import check_gsd, read_test_table
 from geopose.runs.folder import (
     checkpoint_paths,
+    describe_other_packages,
     encode_recipe,
     fingerprint_checkpoints,
     fingerprint_images,
@@ -134,6 +135,13 @@ def read_blend(args: Namespace, runs: list[Path]) -> BlendConfig:
     )
 
 
+def warn_of_packages(runs: list[Path]) -> None:
+    """Say on standard error in one line when runs were trained with another torch or timm than the one here."""
+    warning = describe_other_packages(runs)
+    if warning:
+        print(f"warning: {warning}", file=sys.stderr)
+
+
 # --- images -----------------------------------------------------------------------------------------------------
 
 
@@ -153,6 +161,7 @@ def predict_images(args: Namespace) -> int:
     outputs = [(image, path) for image in images for path in output_paths(image, out, args.rectify)]
     make_folder(out)
     refuse_overwriting(outputs, images, args.overwrite)
+    warn_of_packages(runs)
 
     from geopose.devices import pick_device
     from geopose.inference.ensemble import Ensemble
@@ -232,6 +241,7 @@ def predict_folder(args: Namespace) -> int:
         share = prefer_prepared(table, args.data).iloc[ranks.rank :: ranks.world_size]
         ensemble = Ensemble(runs, blend, pick_device(args.device), calibration, not args.one_model_at_a_time)
         if ranks.is_first:
+            warn_of_packages(runs)
             print(ensemble.describe_memory())
         seconds = write_parts(ensemble, share, parts)
         ranks.wait()

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
+from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
 
@@ -67,6 +68,20 @@ def checkpoint_paths(run_dir: str | os.PathLike) -> list[Path]:
 def fingerprint_checkpoints(runs: list[str | os.PathLike]) -> dict[str, str]:
     """Path -> SHA-256 of every checkpoint of the runs."""
     return {str(path): fingerprint_file(path) for run in runs for path in checkpoint_paths(run)}
+
+
+def describe_other_packages(runs: list[str | os.PathLike]) -> str:
+    """One line on runs that were trained with another major version of torch or timm than the one here, or ""."""
+    others = {}
+    for run in runs:
+        packages = read_manifest(run)["packages"]
+        for name in ("torch", "timm"):
+            here = version(name)
+            if packages[name].split(".")[0] != here.split(".")[0]:
+                others[f"{name} {packages[name]} (here is {here})"] = run
+    if not others:
+        return ""
+    return "; ".join(f"{run} was trained with {what}" for what, run in others.items()) + ": predictions may differ"
 
 
 def usual_sizes(runs: list[str | os.PathLike]) -> dict[str, tuple[float, ...]]:

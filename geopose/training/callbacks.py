@@ -307,6 +307,7 @@ class ManifestCallback(Callback):
                 "root": config.data.root,
                 **self.inputs,
                 "train_tiles": len(runner.train_table),
+                "gsd_m": [float(runner.train_table.gsd_m.min()), float(runner.train_table.gsd_m.max())],
                 "valid_tiles": len(runner.valid_table),
                 "skipped_tiles": runner.skipped_tiles,
             },

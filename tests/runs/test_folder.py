@@ -1,13 +1,15 @@
 """Run folders: the sizes of views that several runs have in common."""
 
 import os
+from importlib.metadata import version
 
 import pytest
-from helpers import CONFIG
+from helpers import CONFIG, RELEASED
 
 from geopose.cli import UserError
 from geopose.config import load_config, save_config
-from geopose.runs.folder import newest_run, usual_sizes, write_manifest
+from geopose.devices import DTYPES
+from geopose.runs.folder import describe_other_packages, newest_run, read_manifest, usual_sizes, write_manifest
 
 
 def finish(run_dir, zooms: str, weights: str = "[]"):
@@ -43,6 +45,30 @@ def test_the_newest_run_is_the_one_that_finished_last(tmp_path):
         write_manifest(folder, {"finished": finished})
     os.utime(tmp_path / "new" / "fold0" / "manifest.json", (0, 0))
     assert newest_run(tmp_path) == tmp_path / "new" / "fold0"
+
+
+def test_other_major_versions_of_packages_are_named(tmp_path):
+    here = {name: version(name) for name in ("torch", "timm")}
+    for name, packages in (
+        ("same", here),
+        ("minor", here | {"torch": f"{here['torch'].split('.')[0]}.99"}),
+        ("old", here | {"timm": "0.9.1"}),
+    ):
+        (tmp_path / name).mkdir()
+        write_manifest(tmp_path / name, {"packages": packages})
+    assert describe_other_packages([tmp_path / "same", tmp_path / "minor"]) == ""
+    told = describe_other_packages([tmp_path / "same", tmp_path / "old"])
+    assert f"old was trained with timm 0.9.1 (here is {here['timm']}): predictions may differ" in told
+    assert "\n" not in told
+
+
+def test_the_released_run_says_what_it_was_trained_with():
+    """predict.py compares packages and gsd with these entries."""
+    manifest = read_manifest(RELEASED)
+    low_m, high_m = manifest["data"]["gsd_m"]
+    assert 0.2 < low_m < high_m < 1
+    assert manifest["released"]["trained_on"]["precision"] in DTYPES
+    assert {"torch", "timm"} <= set(manifest["packages"])
 
 
 def test_a_folder_without_a_finished_run_is_refused(tmp_path):
