@@ -4,6 +4,7 @@ ranges.py holds the choices and ranges of their values.
 """
 
 import difflib
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -186,7 +187,7 @@ class BlendConfig:
             if getattr(self, flag) not in choices:
                 raise UserError(f"--{flag} {getattr(self, flag)} is unknown; there are {', '.join(choices)}")
         for flag in ("zooms", "zoom_weights", "run_weights", "checkpoint_weights"):
-            if any(value <= 0 for value in getattr(self, flag)):
+            if not all(0 < value < math.inf for value in getattr(self, flag)):
                 raise UserError(f"--{flag.replace('_', '-')} {list(getattr(self, flag))}: give positive numbers")
         if len(set(self.zooms)) < len(self.zooms):
             raise UserError(f"--zooms {list(self.zooms)}: name each size once; --zoom-weights sets its weight")

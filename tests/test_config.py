@@ -58,6 +58,8 @@ def test_overrides_win_over_the_file():
         ("model.decoder_channels=[8,8]", "over 4 encoder layers takes 3"),
         ("predict.zoom_weights=[1,2]", "predict.zoom_weights: --zoom-weights: 2 weights for 1 sizes of views"),
         ("predict.zoom_weights=[0]", "give positive numbers"),
+        ("predict.zooms=[nan]", "give positive numbers"),
+        ("predict.zooms=[inf]", "give positive numbers"),
         ("augment.wide_factor=0.5", "augment.wide_factor=0.5 must be 1 or more"),
         ("train.keep_checkpoints=0", "train.keep_checkpoints=0 must be 1 or more"),
         ("data.workers=-1", "data.workers=-1 must be 0 or more"),

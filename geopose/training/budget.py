@@ -14,7 +14,11 @@ SETTLING_STEPS = 5  # the first steps, which keep the peak rate and whose speed 
 
 @dataclass
 class Pace:
-    """Measured seconds of an optimizer step and of a validation, for planning on a time budget."""
+    """Measured seconds of an optimizer step and of a validation, for planning on a time budget.
+
+    A validation counts as 0 s until the first one. If it takes the rest of the budget, the training ends after it, and
+    the schedule stays short of its end.
+    """
 
     steps_per_epoch: int
     step_seconds: float = 0.0
@@ -75,6 +79,7 @@ class BudgetCallback(Callback):
         self.begin_part(runner)
 
     def begin_part(self, runner) -> None:
+        """Measure from here."""
         self.part_start, self.first_step = time.monotonic(), runner.optimizer_steps
 
     def on_batch_end(self, runner) -> None:
