@@ -12,7 +12,8 @@ FAR = 1.5  # a gsd is far outside a range when it is beyond the nearer end by th
 def warn_of_gsd(runs: Iterable[str | Path], name: str, gsd_m: float) -> None:
     """Print one line on standard error for each run whose training images had a very different gsd.
 
-    name: the image. gsd_m: its metres per pixel. A run of an early version, whose manifest does not know the range, is passed over.
+    name: the image. gsd_m: its metres per pixel. A run of an early version, whose manifest does not know the range, is
+    passed over.
     """
     for run in runs:
         low_m, high_m = read_manifest(run).get("data", {}).get("gsd_m", (gsd_m, gsd_m))

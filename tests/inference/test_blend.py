@@ -20,10 +20,9 @@ def test_directions_are_averaged_on_the_circle():
     for degrees in (350.0, 20.0):
         radians = np.radians(degrees)
         blend.add(prediction_of(1, (float(np.sin(radians)), float(np.cos(radians)))))
-    expected = np.radians(5.0)
-    torch.testing.assert_close(
-        blend.compute()["direction"], torch.tensor([[np.sin(expected), np.cos(expected)]]).float()
-    )
+    mean, agreement = np.radians(5.0), np.cos(np.radians(15.0))  # a short mean: the two differ by 30 degrees
+    expected = torch.tensor([[np.sin(mean), np.cos(mean)]]).float() * float(agreement)
+    torch.testing.assert_close(blend.compute()["direction"], expected)
 
 
 def test_weights_count():
