@@ -16,7 +16,6 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from geopose.cli import UserError
 from geopose.config import AugmentConfig, Config, ModelConfig
-from geopose.data.processes import use_one_thread
 from geopose.data.store import prefer_prepared
 from geopose.data.transforms import create_transform, seed_transform
 from geopose.geometry import Pose
@@ -218,7 +217,6 @@ def create_train_loader(table: pd.DataFrame, config: Config, rank: int = 0, worl
         batch_size=cfg.batch_size,
         sampler=DrawSampler(steps * cfg.batch_size * world_size, rank, world_size),
         num_workers=cfg.workers,
-        worker_init_fn=use_one_thread,
         persistent_workers=cfg.workers > 0,
         pin_memory=torch.cuda.is_available(),
     )
@@ -227,4 +225,4 @@ def create_train_loader(table: pd.DataFrame, config: Config, rank: int = 0, worl
 def create_valid_loader(table: pd.DataFrame, config: Config, rank: int = 0, world_size: int = 1) -> DataLoader:
     """Whole tiles in batches of one, because sizes may differ. Each tile is on one rank only."""
     tiles, workers = TileDataset(table.iloc[rank::world_size]), min(config.data.workers, 2)
-    return DataLoader(tiles, batch_size=1, num_workers=workers, worker_init_fn=use_one_thread)
+    return DataLoader(tiles, batch_size=1, num_workers=workers)

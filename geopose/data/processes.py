@@ -29,12 +29,4 @@ def in_processes(function: Callable, jobs: list[tuple], workers: int) -> Iterato
 def _start_worker() -> None:
     """Let only the parent handle Ctrl-C, so that each worker completes its job. Use one thread per worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    use_one_thread()
-
-
-def use_one_thread(worker: int = 0) -> None:
-    """Let OpenCV use one thread in this process. torch does the same in the workers of a loader.
-
-    worker: its number, which a DataLoader passes.
-    """
     cv2.setNumThreads(1)

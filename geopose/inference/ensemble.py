@@ -16,7 +16,6 @@ from torch.utils.data import DataLoader
 from geopose.cli import UserError
 from geopose.config import BlendConfig
 from geopose.data.dataset import TileDataset
-from geopose.data.processes import use_one_thread
 from geopose.devices import autocast, pick_precision
 from geopose.geometry import direction_angle
 from geopose.inference.blend import Blend
@@ -169,7 +168,7 @@ def create_tile_loader(table: pd.DataFrame, device: torch.device) -> DataLoader:
     them, which cost several times what the reading itself took.
     """
     workers = 0 if device.type == "cpu" else 1
-    return DataLoader(TileDataset(table), batch_size=1, num_workers=workers, worker_init_fn=use_one_thread)
+    return DataLoader(TileDataset(table), batch_size=1, num_workers=workers)
 
 
 class ComparedTile(NamedTuple):

@@ -1,10 +1,9 @@
 """Datasets and loaders: draws are pure functions of seed and number, never repeat, and contain the files' values."""
 
-import cv2
 import numpy as np
 import pytest
 import torch
-from helpers import config_of, write_competition
+from helpers import write_competition
 from torch.utils.data import DataLoader
 
 from geopose.cli import UserError, run_command
@@ -249,20 +248,3 @@ def test_bad_tiles_end_the_run_or_are_excluded_and_listed(tmp_path):
     train, valid, left_out = split_fold(load_config(DEFAULT, [*paths, "data.on_bad_tile=skip"]))
     assert ids[0] not in train.id.tolist() and len(train) == 3 and len(valid) == 4
     assert list(left_out) == [ids[0]] and "truncated" in left_out[ids[0]]
-
-
-@pytest.mark.parametrize("create", [create_train_loader, create_valid_loader])
-def test_loader_workers_use_one_thread_of_opencv(create, tiny_data, tmp_path):
-    """Otherwise each of several workers starts as many threads as there are cores."""
-    config = config_of(tiny_data, tmp_path / "run", "data.workers=1")
-    loader = create(split_fold(config)[0], config)
-    threads = DataLoader(CountThreads(), num_workers=1, worker_init_fn=loader.worker_init_fn)
-    assert list(threads) == [1]
-
-
-class CountThreads(torch.utils.data.Dataset):
-    def __len__(self) -> int:
-        return 1
-
-    def __getitem__(self, index: int) -> int:
-        return cv2.getNumThreads()
