@@ -34,7 +34,13 @@ def torchrun(*command) -> subprocess.CompletedProcess:
 def settings_of(shards, run_dir, *overrides) -> list[str]:
     """A short training of the released network, whose heights are above 0, with five validation tiles."""
     data = [f"data.root={shards / 'data'}", f"data.folds={shards / 'folds.csv'}", "data.fold=1", "data.batch_size=2"]
-    length = ["train.epochs=2", "train.steps_per_epoch=2", "augment.crop_px=64", "optim.warmup_steps=0"]
+    length = [
+        "train.max_minutes=null",
+        "train.epochs=2",
+        "train.steps_per_epoch=2",
+        "augment.crop_px=64",
+        "optim.warmup_steps=0",
+    ]
     start = [f"train.start_from={RELEASED}", "train.device=cpu", "train.precision=fp32", f"run.dir={run_dir}"]
     return [str(RELEASED / "config.yaml"), *data, *length, *start, *overrides]
 
