@@ -167,4 +167,4 @@ def test_heights_that_a_file_calls_unknown_do_not_move(tmp_path, unknown):
     assert np.isnan(ground_m[5:9, 6:9]).all() and (ground_m[np.isfinite(ground_m)] == 2).all()
 
     write_tif(files[1], agl_m.astype(np.float32))
-    assert_user_error(run("-m", "geopose", "rectify", *files, "--out", tmp_path / "out"), "x_AGL.tif", "nodata")
+    assert_user_error(run("-m", "geopose", "rectify", *files, "--out", tmp_path / "again"), "x_AGL.tif", "nodata")
