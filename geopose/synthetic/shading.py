@@ -258,11 +258,10 @@ def _through_gap(x, y, h, colour, rays, surfaces, illumination):
     direct, ambient = (1.0 - illumination.sky) * lit, 0.8 * illumination.sky
     ground = _bilinear_colour(surfaces.below_trees, foot_x, foot_y)
     ground = _lighten(ground, SOIL, direct, ambient, 1.0, illumination)
-    share = GAP_SHARE
     return (
-        colour[0] + share * (ground[0] - colour[0]),
-        colour[1] + share * (ground[1] - colour[1]),
-        colour[2] + share * (ground[2] - colour[2]),
+        colour[0] + GAP_SHARE * (ground[0] - colour[0]),
+        colour[1] + GAP_SHARE * (ground[1] - colour[1]),
+        colour[2] + GAP_SHARE * (ground[2] - colour[2]),
     )
 
 
