@@ -16,7 +16,7 @@ from geopose.synthetic.plants import lawn, tree, tree_clump
 
 def downtown(sketch: Sketch, rng, city: City, block: Block) -> None:
     """A paved block with one or several parts: towers, mid-rise buildings, parking decks, car parks."""
-    ground = vary(rng, pick(rng, cities.PAVING + cities.BRICK + cities.ASPHALT), 0.08)
+    ground = vary(rng, pick(rng, cities.PAVING + cities.ASPHALT), 0.08)
     cover(sketch, block, Surface(ground, pick(rng, [Texture.TILES, Texture.CONCRETE, Texture.ASPHALT])))
     part_m = rng.uniform(38, 75) if rng.random() < 0.85 else 200.0
     parts_u, parts_v = max(1, round(block.width / part_m)), max(1, round(block.depth / part_m))

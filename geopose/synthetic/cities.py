@@ -90,7 +90,7 @@ CITIES = {
             house_roofs=[FLAT_GREY, FLAT_DARK, TILE_RED, SHINGLE_PALE, METAL],
             flat_roofs=[FLAT_GREY, FLAT_GREY, FLAT_DARK, FLAT_BRIGHT, FLAT_PALE],
             lawns=[(101, 98, 83), (113, 105, 89), (93, 94, 76)],
-            soils=[(150, 134, 116), (164, 148, 128), (136, 120, 102)],
+            soils=[(144, 134, 121), (158, 148, 135), (130, 120, 108)],
             water=(44, 48, 46),
             evergreens=[(80, 82, 73), (71, 73, 65), (94, 94, 79)],
             deciduous=[(98, 101, 82), (108, 106, 89), (89, 91, 76)],
@@ -118,7 +118,7 @@ CITIES = {
             house_roofs=[SHINGLE_DARK, SHINGLE_BROWN, SHINGLE_GREY],
             flat_roofs=[FLAT_BRIGHT, FLAT_PALE, FLAT_GREY, FLAT_GREY, FLAT_DARK],
             lawns=[(97, 99, 81), (107, 104, 86), (89, 95, 75)],
-            soils=[(150, 124, 106), (160, 136, 118), (134, 110, 96)],
+            soils=[(144, 126, 113), (155, 138, 125), (129, 113, 102)],
             water=(40, 46, 42),
             evergreens=[(73, 77, 67), (66, 68, 62), (83, 86, 73)],
             deciduous=[(90, 97, 77), (99, 105, 85), (83, 88, 72)],
@@ -147,7 +147,7 @@ CITIES = {
             house_roofs=[SHINGLE_DARK, SHINGLE_BROWN, SHINGLE_GREY, SHINGLE_GREY, SHINGLE_PALE],
             flat_roofs=[FLAT_BRIGHT, FLAT_BRIGHT, FLAT_PALE, FLAT_GREY, FLAT_DARK],
             lawns=[(97, 96, 82), (109, 101, 89), (88, 93, 76), (115, 106, 94)],
-            soils=[(136, 118, 104), (150, 134, 118), (122, 104, 92)],
+            soils=[(131, 119, 109), (145, 134, 123), (117, 106, 97)],
             water=(20, 28, 34),
             evergreens=[(76, 78, 72), (66, 68, 64), (87, 89, 78)],
             deciduous=[(98, 99, 84), (106, 104, 91), (91, 90, 78)],
@@ -176,7 +176,7 @@ CITIES = {
             house_roofs=[SHINGLE_GREY, SHINGLE_DARK, SHINGLE_BROWN, SHINGLE_GREY],
             flat_roofs=[FLAT_BRIGHT, FLAT_PALE, FLAT_GREY, FLAT_GREY],
             lawns=[(109, 104, 88), (121, 111, 98), (100, 99, 81)],
-            soils=[(144, 128, 108), (128, 112, 96), (160, 142, 122)],
+            soils=[(138, 128, 115), (122, 112, 101), (154, 143, 129)],
             water=(50, 52, 48),
             evergreens=[(73, 75, 69), (80, 82, 75)],
             deciduous=[(103, 101, 85), (112, 109, 94), (96, 94, 81)],
@@ -215,6 +215,20 @@ def deal(weights: dict[str, float], count: int) -> list[str]:
     edges = np.cumsum(list(weights.values())) / sum(weights.values())
     keys = [list(weights)[int(np.searchsorted(edges, (index + 0.5) / count))] for index in range(count)]
     return [keys[index] for index in np.random.default_rng(count).permutation(count)]
+
+
+def district_weights(city: City, downtown_share: float | None) -> dict[str, float]:
+    """Weights of the city's districts, whose sum is 1 if a share of downtown is given.
+
+    Cities have few towers, so tiles of a city's own mix teach little about them.
+    """
+    if downtown_share is None:
+        return city.districts
+    elsewhere = sum(city.districts.values()) - city.districts["downtown"]
+    return {
+        name: downtown_share if name == "downtown" else weight / elsewhere * (1.0 - downtown_share)
+        for name, weight in city.districts.items()
+    }
 
 
 def vary(rng: np.random.Generator, colour: tuple, spread: float = 0.10) -> tuple:

@@ -30,6 +30,7 @@ def parse() -> tuple[Path, Options]:
     about = "Render a synthetic competition folder. Finished places are skipped, so an interrupted run resumes."
     sizes = f"width and height of a tile in pixels, {MIN_SIZE} to {MAX_SIZE}"
     seeds = "seed of all random choices; the same arguments give the same files"
+    centres = "share of the places that are downtown, 0 to 1; by default each city has its own"
     formats = "format of the images: TIFF or JPEG2000"
     parser = Parser(about, "python -m geopose synthesize --out data/synthetic")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to fill")
@@ -37,6 +38,7 @@ def parse() -> tuple[Path, Options]:
     parser.add_argument("--test", type=int, default=defaults.test, metavar="N", help="number of test tiles")
     parser.add_argument("--size", type=int, default=defaults.size, metavar="PX", help=sizes)
     parser.add_argument("--seed", type=int, default=defaults.seed, metavar="S", help=seeds)
+    parser.add_argument("--downtown-share", type=float, default=None, metavar="SHARE", help=centres)
     parser.add_argument("--rgb-format", choices=("tif", "j2k"), default=defaults.rgb_format, help=formats)
     args = parser.parse_args()
     for name, value in (("--train", args.train), ("--test", args.test)):
@@ -46,6 +48,8 @@ def parse() -> tuple[Path, Options]:
         raise UserError(f"--size {args.size}: the size must be from {MIN_SIZE} to {MAX_SIZE} px")
     if args.seed < 0:
         raise UserError(f"--seed {args.seed}: the seed must be 0 or larger")
+    if args.downtown_share is not None and not 0 <= args.downtown_share <= 1:
+        raise UserError(f"--downtown-share {args.downtown_share}: the share must be from 0 to 1")
     if args.out.exists() and not args.out.is_dir():
         raise UserError(f"{args.out} is a file; give a folder as --out")
-    return args.out, Options(args.train, args.test, args.size, args.seed, args.rgb_format)
+    return args.out, Options(args.train, args.test, args.size, args.seed, args.rgb_format, args.downtown_share)

@@ -26,7 +26,7 @@ from geopose.io.poses import encode_vflow
 from geopose.io.rasters import encode_agl, encode_rgb
 from geopose.io.tables import write_csv
 from geopose.synthetic.appearance import Season
-from geopose.synthetic.cities import CITIES, City, deal
+from geopose.synthetic.cities import CITIES, City, deal, district_weights
 from geopose.synthetic.ground import build_scene
 from geopose.synthetic.labels import WATER_SHARE, add_faults, clean_label
 from geopose.synthetic.layout import plan_place
@@ -50,18 +50,22 @@ GSD_M = (0.31, 0.59)
 # real data's range of 0.31 to 0.59 m, and scale is nearly a function of gsd and city, as in the real data.
 NADIR_GSD_M = {"ARG": 0.31, "ATL": 0.46, "JAX": 0.31, "OMA": 0.31}
 GSD_SPREAD = 0.01  # standard deviation of log(gsd), from altitude and resampling; our assumption
-GENERATOR = 8  # increased whenever the same arguments give different files than before
+GENERATOR = 9  # increased whenever the same arguments give different files than before
 
 
 @dataclass(frozen=True)
 class Options:
-    """The arguments that determine the content of a folder."""
+    """The arguments that determine the content of a folder.
+
+    downtown_share: share of the places that are downtown, where towers stand; None: each city has its own.
+    """
 
     train: int = 600
     test: int = 40
     size: int = 512
     seed: int = 42
     rgb_format: str = "tif"
+    downtown_share: float | None = None
     generator: int = GENERATOR
 
 
@@ -142,7 +146,7 @@ def plan_places(options: Options) -> list[Place]:
             ids = [_new_id(city, rng, used) for _ in range(count)]
             groups = np.array_split(np.array(ids, dtype=object), -(-count // VIEWS_PER_PLACE[half])) if count else []
             # Dealt instead of drawn at random, so that each half has its share of towers even in a small dataset.
-            districts = deal(CITIES[city].districts, len(groups))
+            districts = deal(district_weights(CITIES[city], options.downtown_share), len(groups))
             for index, (district, group) in enumerate(zip(districts, groups, strict=True)):
                 name = f"{city}_{half}_{index:04d}"
                 places.append(Place(name, city, district, half, (half_index, city_index, index), tuple(group)))

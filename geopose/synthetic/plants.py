@@ -27,11 +27,14 @@ def blotches(sketch: Sketch, rng, city: City, area: Footprint, count: int) -> No
 
 
 def tree(sketch: Sketch, rng, city: City, u, v, radius_m: float, seen: Seen = Seen.BOTH) -> None:
-    """One tree of the city's species, with a crown of about radius_m metres."""
+    """One tree of the city's species, with a crown of about radius_m metres.
+
+    City trees are about as high as their crown is wide, or a half more.
+    """
     deciduous = rng.random() > city.evergreen_share
     palette = city.deciduous if deciduous else city.evergreens
     conifer = not deciduous and rng.random() < 0.35
-    height_m = radius_m * (rng.uniform(2.6, 4.2) if conifer else rng.uniform(1.6, 2.6)) + 1.0
+    height_m = radius_m * (rng.uniform(2.6, 4.2) if conifer else rng.uniform(1.9, 3.1)) + 1.0
     crown = Crown(
         radius_m,
         min(height_m, 28.0),
@@ -53,7 +56,7 @@ def tree_clump(sketch: Sketch, rng, city: City, area: Footprint, count: int, cha
         seed = seeds[rng.integers(len(seeds))]
         spot = seed + 0.22 * rng.standard_normal(2) if rng.random() < 0.7 else rng.uniform(-1, 1, 2)
         spot = np.clip(spot, -1, 1)
-        radius_m = float(np.clip(rng.lognormal(1.15, 0.4), 1.2, 7.5))
+        radius_m = float(np.clip(rng.lognormal(1.22, 0.4), 1.2, 8.0))
         u, v = area.u + spot[0] * area.half_u, area.v + spot[1] * area.half_v
         tree(sketch, rng, city, u, v, radius_m, object_seen(rng, change))
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-DARK_SHARE, BRIGHT_SHARE = 0.25, 0.25  # of products that are not stretched to the display's range, or beyond it
+DARK_SHARE, BRIGHT_SHARE = 0.15, 0.25  # of products that are not stretched to the display's range, or beyond it
+LINEAR_SHARE = 0.2  # of products whose levels are proportional to the light, so that all but white roofs is dark
 RESAMPLED_SHARE = 0.3
 
 
@@ -44,6 +45,9 @@ def random_sensor(rng: np.random.Generator, gsd_m: float) -> Sensor:
         exposure = np.exp(rng.uniform(np.log(0.3), np.log(0.75)))
     elif kind < DARK_SHARE + BRIGHT_SHARE:
         exposure = np.exp(rng.uniform(np.log(1.2), np.log(2.0)))
+    gamma = np.exp(0.16 * rng.standard_normal())
+    if rng.random() < LINEAR_SHARE:
+        gamma *= rng.uniform(1.3, 2.0)
     balance = np.array([1.02, 0.99, 0.96]) * np.exp(0.05 * rng.standard_normal(3))
     depth = abs(rng.normal(0.0, 8.0))
     veil = np.array([15.0 + 0.8 * depth, 16.0 + 0.95 * depth, 21.0 + 1.25 * depth])
@@ -52,7 +56,7 @@ def random_sensor(rng: np.random.Generator, gsd_m: float) -> Sensor:
     return Sensor(
         gain=tuple(exposure * balance),
         haze=tuple(haze),
-        gamma=float(np.exp(0.16 * rng.standard_normal())),
+        gamma=float(gamma),
         blur_px=rng.uniform(0.14, 0.44) / gsd_m,
         sharpen=rng.uniform(0.0, 1.3),
         halo_px=rng.uniform(0.9, 2.2),

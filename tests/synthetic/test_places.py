@@ -1,6 +1,7 @@
 """The plan of a dataset: its places, their districts, and the poses of their views."""
 
 import numpy as np
+import pytest
 
 from geopose import geometry
 from geopose.synthetic.cities import CITIES, deal
@@ -29,6 +30,16 @@ def test_districts_are_dealt_by_their_weights():
         assert len(dealt) == count
         assert all(abs(dealt.count(key) - weight / 10 * count) < 1 for key, weight in weights.items())
     assert deal(weights, 23) == deal(weights, 23) != sorted(deal(weights, 23))
+
+
+def test_a_share_of_downtown_replaces_each_citys_own():
+    def share_of_downtown(options: Options) -> float:
+        return float(np.mean([place.district == "downtown" for place in plan_places(options)]))
+
+    assert share_of_downtown(Options(train=480, test=40, downtown_share=0.5)) == pytest.approx(0.5, abs=0.01)
+    assert share_of_downtown(Options(train=480, test=40)) < 0.25
+    others = {place.district for place in plan_places(Options(train=480, test=40, downtown_share=0.5))}
+    assert others == {place.district for place in plan_places(Options(train=480, test=40))}
 
 
 def test_views_span_the_real_ranges():

@@ -128,7 +128,7 @@ def test_command_makes_then_skips_and_reports_mistakes(dataset, tmp_path, monkey
     arguments = ["--train", 8, "--test", 4, "--size", 96, "--seed", 5]
     status, output = run("--out", dataset, *arguments)
     assert status == 0 and "nothing to do" in output.out
-    for bad in (["--train", 0], ["--size", 5], ["--seed", -1], ["--rgb-format", "png"], ["--test", "x"]):
+    for bad in (["--train", 0], ["--size", 5], ["--seed", -1], ["--rgb-format", "png"], ["--downtown-share", 1.5]):
         status, output = run("--out", tmp_path / "new", *bad)
         assert status == 2 and output.err.startswith("error: ") and output.err.count("\n") == 1
     assert not (tmp_path / "new").exists()

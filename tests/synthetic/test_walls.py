@@ -176,6 +176,16 @@ def test_exposures_reach_from_dark_to_saturated():
     assert 0.1 < (saturated > 0.05).mean() < 0.6
 
 
+def test_some_products_show_all_but_white_roofs_dark():
+    """As levels proportional to the light do: asphalt is near black although roofs are white."""
+    rng = np.random.default_rng(4)
+    radiance = np.full((64, 64, 3), 108, np.float32)
+    radiance[:, 32:] = 255
+    images = [expose(radiance, random_sensor(rng, 0.4), rng) for _ in range(200)]
+    linear = [np.median(image[:, :24]) < 65 and np.median(image[:, 40:]) > 200 for image in images]
+    assert 0.04 < np.mean(linear) < 0.25
+
+
 def test_bands_are_apart_by_some_tenths_of_a_pixel():
     rng = np.random.default_rng(1)
     shifts = np.array([random_sensor(rng, 0.4).band_shift_px for _ in range(300)])
