@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 TWO_PI = 2.0 * np.pi
+EARTH_RADIUS_M = 6_371_000.0
 
 IDENTITY = np.array([[1.0, 0.0], [0.0, 1.0]])
 FLIP_X = np.array([[-1.0, 0.0], [0.0, 1.0]])  # left-right: angle -> -a
@@ -199,13 +200,31 @@ def d4_inverse(element: str) -> str:
 
 
 def off_nadir_rad(scale_px_per_m, gsd_m):
-    """Off-nadir angle of the view: atan(scale * gsd)."""
+    """Off-nadir angle of the view, seen from the ground (its incidence angle): atan(scale * gsd)."""
     return _library(scale_px_per_m).arctan(scale_px_per_m * gsd_m)
 
 
 def scale_for_off_nadir(off_nadir, gsd_m):
-    """Scale in px/m of a view off_nadir radians from the vertical: tan(off-nadir) / gsd."""
+    """Scale in px/m of a view off_nadir radians from the vertical, seen from the ground: tan(off-nadir) / gsd."""
     return _library(off_nadir).tan(off_nadir) / gsd_m
+
+
+def incidence_rad(off_nadir_at_satellite_rad, altitude_m):
+    """Angle between the vertical at the ground and the line of sight, from the angle at the satellite.
+
+    The earth is round, so the first is larger: sin(incidence) = (R + altitude) / R * sin(off-nadir at the satellite).
+    NaN where the line of sight misses the earth.
+    """
+    ratio = (EARTH_RADIUS_M + altitude_m) / EARTH_RADIUS_M * np.sin(off_nadir_at_satellite_rad)
+    return float(np.arcsin(ratio)) if abs(ratio) <= 1 else np.nan
+
+
+def ground_flow(azimuth_rad, incidence_rad):
+    """Flow per metre of height on the ground (east, north) in metres: towards the satellite, tan(incidence) long.
+
+    azimuth_rad: the satellite's, seen from the ground, clockwise from true north.
+    """
+    return scale_for_off_nadir(incidence_rad, 1.0) * flow_direction(azimuth_rad)
 
 
 def _library(values):

@@ -20,6 +20,7 @@ from geopose.data.store import prefer_prepared
 from geopose.inference.calibration import Calibration, read_calibration
 from geopose.inference.gsd_range import warn_of_gsd
 from geopose.inference.outputs import output_paths, refuse_overwriting
+from geopose.inference.pose_flags import POSE_FLAGS, PoseOptions, add_pose_flags, read_pose_options
 from geopose.io.files import make_folder, make_room, write_bytes
 from geopose.io.tables import check_gsd, read_test_table
 from geopose.runs.folder import (
@@ -49,7 +50,7 @@ def main() -> int:
     if args.images:
         parser.refuse_ignored(args, ["calibration"], "--data DIR: its factors belong to cities")
     else:
-        parser.refuse_ignored(args, ["gsd", "bands", "tile", "rectify", "fill", "overwrite"], "IMAGE")
+        parser.refuse_ignored(args, ["gsd", "bands", "tile", "rectify", "fill", "overwrite", *POSE_FLAGS], "IMAGE")
     return predict_images(args) if args.images else predict_folder(args)
 
 
@@ -113,6 +114,7 @@ def create_parser() -> Parser:
     images.add_argument("--rectify", action="store_true", help="also write the image without building lean")
     images.add_argument("--fill", action="store_true", help="with --rectify: fill hidden ground from around it")
     images.add_argument("--overwrite", action="store_true", help="replace output files that exist")
+    add_pose_flags(parser)
     return parser
 
 
@@ -156,6 +158,7 @@ def predict_images(args: Namespace) -> int:
         raise UserError("--fill fills the hidden ground of --rectify; give --rectify too")
     if args.tile < 64:
         raise UserError(f"--tile {args.tile}: give 64 px or more; a smaller tile shows too little of the surroundings")
+    pose = read_pose_options(args)
     runs = [Path(run) for run in args.runs or ()] or [newest_run("runs")]
     images, out, blend = [Path(image) for image in args.images], Path(args.out or "."), read_blend(args, runs)
     outputs = [(image, path) for image in images for path in output_paths(image, out, args.rectify)]
@@ -171,7 +174,7 @@ def predict_images(args: Namespace) -> int:
     failed = []
     for image in images:
         try:
-            predict_image(image, out, ensemble, args)
+            predict_image(image, out, ensemble, args, pose)
         except UserError as error:
             print_error(error)
             failed.append(image)
@@ -180,14 +183,14 @@ def predict_images(args: Namespace) -> int:
     return 2 if failed else 0
 
 
-def predict_image(image: Path, out: Path, ensemble: "Ensemble", args: Namespace) -> None:
+def predict_image(image: Path, out: Path, ensemble: "Ensemble", args: Namespace, given: PoseOptions) -> None:
     """Write the files of one image into the folder out, and print its pose."""
     from geopose.inference.scene import SceneOptions, predict_scene, rectify_scene
 
-    options = SceneOptions(args.gsd, tuple(args.bands or ()), args.tile)
+    options = SceneOptions(args.gsd, tuple(args.bands or ()), args.tile, given)
     pose = predict_scene(image, out, ensemble, options)
     lean = f"scale {pose.scale_px_per_m:.3f} px/m, angle {pose.angle_rad:.3f} rad, gsd {pose.gsd_m:.3f} m"
-    print(f"{out / image.stem}_AGL.tif, _VFLOW.json: {lean}")
+    print(f"{out / image.stem}_AGL.tif, _VFLOW.json: {lean}; {pose.describe_source()}")
     if args.rectify:
         hidden = rectify_scene(image, out, options.bands, args.fill)
         print(f"{out / image.stem}_RECT.tif, _AGL and _HIDDEN: {hidden:.1%} of the ground was hidden")

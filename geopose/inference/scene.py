@@ -5,7 +5,7 @@ towards its edges, and the mean over tiles changes smoothly. Rows of tiles are f
 holds one strip of the scene, independent of the scene's height.
 
 Heights differ from pixel to pixel. Scale and angle are one pair for the whole scene, because one sensor took it from
-one position.
+one position. They are predicted only where known_pose.py does not find them.
 """
 
 import json
@@ -25,6 +25,8 @@ from geopose.geometry import Pose, angle_error_rad, direction_angle, flow_direct
 from geopose.inference.ensemble import Ensemble
 from geopose.inference.ground_size import GroundPixel, ground_pixel
 from geopose.inference.gsd_range import warn_of_gsd
+from geopose.inference.known_pose import find_pose, warn_of_surprise
+from geopose.inference.pose_flags import AUTO, PoseOptions
 from geopose.inference.rectify import rectify_files
 from geopose.inference.scene_reader import SceneReader
 from geopose.inference.square import SquareReader
@@ -44,6 +46,26 @@ class SceneOptions:
     gsd_m: float | None = None
     bands: tuple[int, ...] = ()
     tile_px: int = 1024
+    pose: PoseOptions = AUTO
+
+
+@dataclass(frozen=True)
+class ScenePose(Pose):
+    """Pose of a scene in its own pixels, what the network guessed, and where the pose comes from.
+
+    gsd_m is the side of a square of the same area as a pixel. source: "flags", "rpc", "stac", "imd" or "network".
+    """
+
+    guess: Pose
+    source: str
+
+    def describe_source(self) -> str:
+        """Where the pose comes from, and how far the network's guess was from it."""
+        if self.source == "network":
+            return "pose from network"
+        away_deg = math.degrees(angle_error_rad(self.angle_rad, self.guess.angle_rad))
+        guess = f"scale {self.guess.scale_px_per_m:.3f} px/m, angle {self.guess.angle_rad:.3f} rad"
+        return f"pose from {self.source}; the network guessed {guess}, {away_deg:.0f} degrees away"
 
 
 class TilePose(NamedTuple):
@@ -66,12 +88,12 @@ class Strip(NamedTuple):
     poses: list[TilePose]
 
 
-def predict_scene(path: Path, out: Path, ensemble: Ensemble, options: SceneOptions) -> Pose:
+def predict_scene(path: Path, out: Path, ensemble: Ensemble, options: SceneOptions) -> ScenePose:
     """Write <stem>_AGL.tif on the image's own grid and <stem>_VFLOW.json into the folder out. Returns the pose.
 
     The TIFF has two float32 bands in metres: height, and its spread over views and checkpoints. Both are NaN where the
-    image has no data. The pose is in the image's own pixels. If these are not square on the ground, its gsd is the one
-    along the flow. Raises UserError if the image cannot be read, lacks a band, or its gsd is unknown.
+    image has no data. Raises UserError if the image cannot be read, lacks a band, or its gsd is unknown, and for a
+    source of its pose that cannot be used.
     """
     if not path.exists():
         raise UserError(f"{path} missing; give an image file")
@@ -84,6 +106,7 @@ def predict_scene(path: Path, out: Path, ensemble: Ensemble, options: SceneOptio
             size = f"{pixel.x_m:.3f} m wide and {pixel.y_m:.3f} m high on the ground"
             print(f"{path}: pixels are {size}; predicted on pixels of {square.gsd_m:.3f} m and brought back")
         gsd_m = pixel.mean_m if square is None else square.gsd_m
+        known = find_pose(image, path, pixel, options.pose)
         warn_of_gsd(ensemble.runs, str(path), gsd_m)
         poses: list[TilePose] = []
         with raster_like(out / f"{path.stem}_AGL.tif", path, 2, np.float32) as raster:
@@ -95,12 +118,29 @@ def predict_scene(path: Path, out: Path, ensemble: Ensemble, options: SceneOptio
                 raster.write(planes, window=Window(0, first_row, image.width, planes.shape[1]))
                 poses += tile_poses
             scale_px_per_m, angle_rad = combine_poses(np.array(poses))  # an image without data leaves no raster
-    pose = Pose(angle_rad, scale_px_per_m, gsd_m)
+    guess = Pose(angle_rad, scale_px_per_m, gsd_m)
     if square:
-        pose = square.restore_pose(pose)
-    content = {"scale_px_per_m": pose.scale_px_per_m, "angle_rad": pose.angle_rad, "gsd_m": pose.gsd_m}
-    write_bytes(out / f"{path.stem}_VFLOW.json", (json.dumps(content) + "\n").encode())
+        guess = square.restore_pose(guess)
+    if known:
+        warn_of_surprise(path, known, guess)
+    own_pose = known.to_pose(pixel.mean_m) if known else guess
+    source = known.source if known else "network"
+    pose = ScenePose(own_pose.angle_rad, own_pose.scale_px_per_m, pixel.mean_m, guess, source)
+    write_bytes(out / f"{path.stem}_VFLOW.json", encode_scene_pose(pose))
     return pose
+
+
+def encode_scene_pose(pose: ScenePose) -> bytes:
+    """A scene's pose as JSON whose keys name their units."""
+    content = {
+        "scale_px_per_m": pose.scale_px_per_m,
+        "angle_rad": pose.angle_rad,
+        "gsd_m": pose.gsd_m,
+        "pose_from": pose.source,
+        "network_scale_px_per_m": pose.guess.scale_px_per_m,
+        "network_angle_rad": pose.guess.angle_rad,
+    }
+    return (json.dumps(content) + "\n").encode()
 
 
 def rectify_scene(path: Path, out: Path, bands: tuple[int, ...], fill: bool) -> float:

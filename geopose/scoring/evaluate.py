@@ -50,8 +50,11 @@ class Evaluation:
     unknown: list[str] = field(default_factory=list)
 
 
-def evaluate(truth: str | Path, pred: str | Path) -> Evaluation:
+def evaluate(truth: str | Path, pred: str | Path, each_image: bool = False, true_poses: bool = False) -> Evaluation:
     """Score a folder or tarball of predictions against a folder of truth, both in the competition's file format.
+
+    each_image scores every image for itself, as if each was a city. true_poses takes scale and angle from the truth,
+    which shows what predicted heights are worth where metadata give the pose.
 
     Raises UserError when a file is damaged, sizes differ, the truth mixes units, no true tile has a prediction, or no
     true height is known.
@@ -79,8 +82,11 @@ def evaluate(truth: str | Path, pred: str | Path) -> Evaluation:
         raise UserError(f"{pred} has no prediction for any tile of {truth}; give both for the same ids")
     if len({tile.true_centimetres for tile in tiles.values()}) > 1:
         raise UserError(f"{truth}: {MIXED_UNITS}")
-    scores = PoseScores(sorted({city_of(tile_id) for tile_id in labels.index}))
-    failed = [tile_id for tile_id in labels.index if not _add_tile(scores, tile_id, tiles, pose_texts)]
+    groups = {tile_id: tile_id if each_image else city_of(tile_id) for tile_id in labels.index}
+    scores = PoseScores(sorted(set(groups.values())))
+    if true_poses:
+        pose_texts = dict.fromkeys(tiles)
+    failed = [tile_id for tile_id, group in groups.items() if not _add_tile(scores, group, tile_id, tiles, pose_texts)]
     if not failed and not any(tile.heights.pixels for tile in tiles.values()):
         raise UserError(f"{truth}: no pixel of its heights is known, so there is nothing to score; give other labels")
     return Evaluation(scores.compute(), failed, unknown)
@@ -100,17 +106,21 @@ def _score_heights(tile_id: str, content: bytes, agl_path: str, vflow_path: str)
     return ScoredTile(sums, read_pose(vflow_path, true.centimetres), pred.centimetres, true.centimetres)
 
 
-def _add_tile(scores: PoseScores, tile_id: str, tiles: dict[str, ScoredTile], pose_texts: dict[str, bytes]) -> bool:
-    """Add a tile to the scores. Returns False if a file is missing or the pose is not finite: its city scores 0."""
-    city = city_of(tile_id)
+def _add_tile(
+    scores: PoseScores, group: str, tile_id: str, tiles: dict[str, ScoredTile], pose_texts: dict[str, bytes | None]
+) -> bool:
+    """Add a tile to the scores of its group, a city. None in place of a pose's text means the true pose.
+
+    Returns False if a file is missing or the pose is not finite: the group then scores 0.
+    """
     if tile_id not in tiles or tile_id not in pose_texts:
-        scores.add_missing(city)
+        scores.add_missing(group)
         return False
-    tile = tiles[tile_id]
-    where = f"predicted {vflow_name(tile_id)}"
-    pose = parse_vflow(pose_texts[tile_id], where, tile.pred_centimetres, finite=False)
+    tile, text = tiles[tile_id], pose_texts[tile_id]
     true = tile.true_pose
-    scores.add(city, tile.heights, pose.scale_px_per_m, true.scale_px_per_m, pose.angle_rad, true.angle_rad)
+    where = f"predicted {vflow_name(tile_id)}"
+    pose = true if text is None else parse_vflow(text, where, tile.pred_centimetres, finite=False)
+    scores.add(group, tile.heights, pose.scale_px_per_m, true.scale_px_per_m, pose.angle_rad, true.angle_rad)
     return math.isfinite(pose.scale_px_per_m) and math.isfinite(pose.angle_rad)
 
 
@@ -150,6 +160,20 @@ def format_scores(scores: dict) -> str:
     return "\n".join(lines)
 
 
+def format_images(scores: dict) -> str:
+    """The scores of images that were scored one by one, as a table: one line per image, then the means."""
+    keys = ("agl_r2", "vflow_r2", "angle_error_deg", "scale_error_px_per_m")
+    rows = {**scores["cities"]}
+    rows["mean"] = {key: sum(row[key] for row in scores["cities"].values()) / len(rows) for key in keys}
+    wide = max(map(len, rows))
+    lines = [
+        "{}  {:>8} {:>8}  {:>9} {:>10}".format("image".ljust(wide), "AGL R2", "VFLOW R2", "angle deg", "scale px/m")
+    ]
+    values = "  {:8.4f} {:8.4f}  {:9.2f} {:10.3f}"
+    lines += [name.ljust(wide) + values.format(*(row[key] for key in keys)) for name, row in rows.items()]
+    return "\n".join(lines)
+
+
 def encode_scores(scores: dict) -> bytes:
     """The scores as JSON. NaN becomes null, because JSON has no NaN."""
     cities = {
@@ -180,12 +204,16 @@ def main() -> None:
     )
     parser.add_argument("--truth", type=Path, required=True, metavar="DIR", help="folder of true AGL and VFLOW files")
     parser.add_argument("--pred", type=Path, required=True, metavar="DIR_OR_TARBALL", help="predicted files")
+    parser.add_argument("--each-image", action="store_true", help="score every image for itself, not every city")
+    parser.add_argument(
+        "--true-poses", action="store_true", help="score the predicted heights with the true scale and angle"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the scores to this file")
     args = parser.parse_args()
     if args.json:
         make_room(args.json)
-    evaluation = evaluate(args.truth, args.pred)
+    evaluation = evaluate(args.truth, args.pred, args.each_image, args.true_poses)
     _warn(evaluation)
-    print(format_scores(evaluation.scores))
+    print((format_images if args.each_image else format_scores)(evaluation.scores))
     if args.json:
         write_bytes(args.json, encode_scores(evaluation.scores))

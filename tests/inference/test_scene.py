@@ -52,6 +52,9 @@ def test_a_scene_keeps_its_grid_and_gets_heights_spread_and_pose(ensemble, tmp_p
         "scale_px_per_m": pose.scale_px_per_m,
         "angle_rad": pose.angle_rad,
         "gsd_m": pytest.approx(0.4, rel=1e-3),
+        "pose_from": "network",
+        "network_scale_px_per_m": pose.scale_px_per_m,
+        "network_angle_rad": pose.angle_rad,
     }
 
 

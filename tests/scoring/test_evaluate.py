@@ -68,6 +68,17 @@ def assert_scores(scores, expected, prefix=""):
     assert scores[f"{prefix or 'final_'}r2"] == pytest.approx(mean, abs=1e-7)
 
 
+def naive_of_images(truth, pred, true_poses=False):
+    """{id: (agl_r2, vflow_r2)} of every image for itself, from whole arrays."""
+    predicted = {row[0]: row[1:] for row in read_truth(pred)}
+    scores = {}
+    for tile_id, *true in read_truth(truth):
+        guess = [predicted[tile_id][0], *true[1:]] if true_poses else predicted[tile_id]
+        flow = [h[..., None] * s * np.array([np.sin(a), np.cos(a)]) for h, s, a in (true, guess)]
+        scores[tile_id] = (naive_r2((true[0], guess[0])), naive_r2(flow))
+    return scores
+
+
 def pack(folder, path, order):
     with tarfile.open(path, "w:gz") as tar:
         for file in sorted(folder.iterdir(), key=order):
@@ -256,6 +267,40 @@ def test_truth_without_a_known_pixel_is_a_users_error(competition, pred):
     hide_truth(competition, "*")
     with pytest.raises(UserError, match=r"truth: no pixel of its heights is known"):
         evaluate(competition / "truth", pred)
+
+
+@pytest.mark.parametrize("true_poses", [False, True])
+def test_every_image_for_itself(competition, pred, true_poses):
+    truth = competition / "truth"
+    expected = naive_of_images(truth, pred, true_poses)
+    rows = evaluate(truth, pred, each_image=True, true_poses=true_poses).scores["cities"]
+    assert set(rows) == set(expected) and len(rows) == 8
+    for tile_id, row in rows.items():
+        assert (row["agl_r2"], row["vflow_r2"]) == pytest.approx(expected[tile_id], abs=1e-6)
+        assert row["angle_error_deg"] == pytest.approx(0 if true_poses else np.degrees(0.1), abs=1e-6)
+        assert (row["scale_error_px_per_m"] > 0) != true_poses
+
+
+def test_true_poses_need_no_predicted_ones(competition, pred):
+    whole = evaluate(competition / "truth", pred, true_poses=True).scores
+    for path in pred.glob("*_VFLOW.json"):
+        path.unlink()
+    assert evaluate(competition / "truth", pred, true_poses=True).scores == whole
+    next(pred.glob("ARG*_AGL.tif")).unlink()
+    assert evaluate(competition / "truth", pred, true_poses=True).scores["cities"]["ARG"]["r2"] == 0
+
+
+def test_the_table_of_images(competition, pred):
+    flags = ("--truth", competition / "truth", "--pred", pred, "--each-image")
+    result = run("-m", "geopose", "evaluate", *flags)
+    header, *rows, mean = result.stdout.strip().splitlines()
+    assert result.returncode == 0 and header.split()[0] == "image" and len(rows) == 8
+    expected = naive_of_images(competition / "truth", pred)
+    for row in rows:
+        tile_id, *values = row.split()
+        np.testing.assert_allclose([float(v) for v in values[:2]], expected[tile_id], atol=6e-5)
+    assert mean.split()[0] == "mean"
+    np.testing.assert_allclose([float(v) for v in mean.split()[1:3]], np.mean(list(expected.values()), 0), atol=6e-5)
 
 
 @pytest.mark.parametrize("missing", ["truth", "pred"])
