@@ -28,6 +28,7 @@ from geopose.inference.gsd_range import warn_of_gsd
 from geopose.inference.rectify import rectify_files
 from geopose.inference.scene_reader import SceneReader
 from geopose.inference.square import SquareReader
+from geopose.inference.tags import scene_tags
 from geopose.io.files import write_bytes
 from geopose.io.poses import read_vflow
 from geopose.io.rasters import open_raster, raster_like
@@ -70,8 +71,9 @@ def predict_scene(path: Path, out: Path, ensemble: Ensemble, options: SceneOptio
     """Write <stem>_AGL.tif on the image's own grid and <stem>_VFLOW.json into the folder out. Returns the pose.
 
     The TIFF has two float32 bands in metres: height, and its spread over views and checkpoints. Both are NaN where the
-    image has no data. The pose is in the image's own pixels. If these are not square on the ground, its gsd is the one
-    along the flow. Raises UserError if the image cannot be read, lacks a band, or its gsd is unknown.
+    image has no data. Its tags hold the pose and name the runs. The pose is in the image's own pixels. If these are not
+    square on the ground, its gsd is the one along the flow. Raises UserError if the image cannot be read, lacks a band,
+    or its gsd is unknown.
     """
     if not path.exists():
         raise UserError(f"{path} missing; give an image file")
@@ -95,10 +97,11 @@ def predict_scene(path: Path, out: Path, ensemble: Ensemble, options: SceneOptio
                 raster.write(planes, window=Window(0, first_row, image.width, planes.shape[1]))
                 poses += tile_poses
             scale_px_per_m, angle_rad = combine_poses(np.array(poses))  # an image without data leaves no raster
-    pose = Pose(angle_rad, scale_px_per_m, gsd_m)
-    if square:
-        pose = square.restore_pose(pose)
-    content = {"scale_px_per_m": pose.scale_px_per_m, "angle_rad": pose.angle_rad, "gsd_m": pose.gsd_m}
+            pose = Pose(angle_rad, scale_px_per_m, gsd_m)
+            if square:
+                pose = square.restore_pose(pose)
+            content = {"scale_px_per_m": pose.scale_px_per_m, "angle_rad": pose.angle_rad, "gsd_m": pose.gsd_m}
+            raster.update_tags(**scene_tags(content, ensemble.runs))
     write_bytes(out / f"{path.stem}_VFLOW.json", (json.dumps(content) + "\n").encode())
     return pose
 
