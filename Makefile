@@ -107,7 +107,7 @@ release: $(READY) ## train runs/synthetic_lite0/fold0 again: configs lite0_walls
 	$(PY) -m geopose release --run runs/lite0_towers/fold0 --others runs/lite0_walls/mean --out runs/synthetic_lite0/new
 	rm -rf runs/synthetic_lite0/fold0 && mv runs/synthetic_lite0/new runs/synthetic_lite0/fold0
 
-demo: $(READY) ## predict IMAGE with the newest run and draw demo.png; ARGS="--gsd 0.5" without a georeference
+demo: $(READY) ## predict IMAGE with the newest run and show it in demo.png and demo.html; ARGS="--gsd 0.5" without a georeference
 	$(PY) -m geopose demo $(if $(IMAGE),$(call quoted,$(IMAGE))) $(ARGS)
 
 report: $(READY) ## one HTML page about OUT: scores, curves, errors, tiles; needs the truth of the test half
@@ -131,5 +131,5 @@ lint: $(READY) ## check style and the direction of imports
 	$(VENV)/bin/lint-imports --no-logo
 
 clean: ## remove caches and submissions; keep data/, runs/ and .venv
-	rm -rf .pytest_cache .ruff_cache .import_linter_cache *.tar.gz *.tar.gz.json .*.parts report.html demo.png
+	rm -rf .pytest_cache .ruff_cache .import_linter_cache *.tar.gz *.tar.gz.json .*.parts report.html demo.png demo.html
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

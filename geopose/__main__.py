@@ -23,7 +23,7 @@ COMMANDS = {
     "compare": ("geopose.runs.compare", "train a list of variants on one budget and tabulate their scores"),
     "bench": ("geopose.bench.command", "measure speed and memory against the common way"),
     "report": ("geopose.report.command", "write an HTML page about a submission"),
-    "demo": ("geopose.report.demo", "predict one image and draw the result"),
+    "demo": ("geopose.report.demo", "predict one image, and show the result as a picture and a page"),
     "figures": ("geopose.report.figures", "draw the figures of the documentation"),
     "telltale": ("geopose.report.telltale", "find what tells rendered images from real ones"),
 }

@@ -1,9 +1,11 @@
 """Predict building heights and lean for a competition folder's test tiles, or for your own images.
 
 `python predict.py --data DIR` writes a submission tarball. `python predict.py IMAGE ...` writes two files per image.
-Both combine the checkpoints of one or several runs, and several views of each image (test-time augmentation).
+`python predict.py --images-from LIST` shares many images among processes. All combine the checkpoints of one or several
+runs, and several views of each image (test-time augmentation).
 """
 
+import os
 import shutil
 import sys
 from argparse import Namespace
@@ -19,8 +21,11 @@ from geopose.config import COMBINATIONS, PRECISIONS, TTA, BlendConfig
 from geopose.data.store import prefer_prepared
 from geopose.inference.calibration import Calibration, read_calibration
 from geopose.inference.gsd_range import warn_of_gsd
+from geopose.inference.image_list import STANDARD_INPUT, read_image_list
+from geopose.inference.many import end_with_table, find_todo, predict_share
 from geopose.inference.outputs import output_paths, refuse_overwriting
 from geopose.inference.pose_flags import POSE_FLAGS, PoseOptions, add_pose_flags, read_pose_options
+from geopose.inference.scene_records import SceneRecords
 from geopose.io.files import make_folder, make_room, write_bytes
 from geopose.io.tables import check_gsd, read_test_table
 from geopose.runs.folder import (
@@ -38,6 +43,8 @@ from geopose.runs.folder import (
 if TYPE_CHECKING:
     from geopose.inference.ensemble import Ensemble
 
+# Arguments on which the outputs for an image do not depend.
+NOT_OF_SCENES = ("images", "images_from", "data", "runs", "out", "overwrite", "one_model_at_a_time", "calibration")
 EXAMPLE = "python predict.py --data data/synthetic --runs runs/lite0_synthetic/fold0 --tta d4"
 
 
@@ -45,13 +52,13 @@ def main() -> int:
     """Predict what the command line names. Returns 1 if the tarball is not a valid submission."""
     parser = create_parser()
     args = parser.parse_args()
-    if bool(args.images) == bool(args.data):
-        parser.error("give --data DIR or IMAGE, one of the two")
-    if args.images:
+    if sum(map(bool, (args.images, args.images_from, args.data))) != 1:
+        parser.error("give --data DIR, IMAGE or --images-from LIST, one of the three")
+    if not args.data:
         parser.refuse_ignored(args, ["calibration"], "--data DIR: its factors belong to cities")
     else:
         parser.refuse_ignored(args, ["gsd", "bands", "tile", "rectify", "fill", "overwrite", *POSE_FLAGS], "IMAGE")
-    return predict_images(args) if args.images else predict_folder(args)
+    return predict_folder(args) if args.data else predict_images(args)
 
 
 def create_parser() -> Parser:
@@ -60,6 +67,12 @@ def create_parser() -> Parser:
         "Predict heights and building lean of a competition folder's test tiles, or of your own images.", EXAMPLE
     )
     parser.add_argument("images", nargs="*", metavar="IMAGE", help="GeoTIFF, .j2k, PNG or JPEG of any size")
+    parser.add_argument(
+        "--images-from",
+        metavar="LIST",
+        help="many images: a text file with one path per line, - for standard input, or a pattern in quotes; processes "
+        "of torchrun share them, finished ones are skipped, and a table is written as scenes.csv",
+    )
     parser.add_argument("--data", metavar="DIR", help="competition folder; its test tiles are predicted")
     parser.add_argument(
         "--runs", nargs="*", metavar="RUN", help="run folders (default: all runs trained on DIR; for IMAGE the newest)"
@@ -160,7 +173,10 @@ def predict_images(args: Namespace) -> int:
         raise UserError(f"--tile {args.tile}: give 64 px or more; a smaller tile shows too little of the surroundings")
     pose = read_pose_options(args)
     runs = [Path(run) for run in args.runs or ()] or [newest_run("runs")]
-    images, out, blend = [Path(image) for image in args.images], Path(args.out or "."), read_blend(args, runs)
+    out, blend = Path(args.out or "."), read_blend(args, runs)
+    if args.images_from:
+        return predict_list(args, runs, out, blend, pose)
+    images = [Path(image) for image in args.images]
     outputs = [(image, path) for image in images for path in output_paths(image, out, args.rectify)]
     make_folder(out)
     refuse_overwriting(outputs, images, args.overwrite)
@@ -181,6 +197,37 @@ def predict_images(args: Namespace) -> int:
     if failed and len(images) > 1:
         print(f"{len(failed)} of {len(images)} images failed: {list_some(failed, 10)}", file=sys.stderr)
     return 2 if failed else 0
+
+
+def predict_list(args: Namespace, runs: list[Path], out: Path, blend: BlendConfig, pose: PoseOptions) -> int:
+    """Predict this process's share of a list of images. The first process ends with a table of all.
+
+    Returns 2 if an image could not be predicted. After an interruption, the same command resumes.
+    """
+    if args.images_from == STANDARD_INPUT and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise UserError("--images-from -: several processes cannot share standard input; write the list to a file")
+    images = read_image_list(args.images_from)
+    settings = vars(args) | asdict(blend) | {"checkpoints": list(fingerprint_checkpoints(runs).values())}
+    settings = {name: value for name, value in settings.items() if name not in NOT_OF_SCENES}
+    records = SceneRecords(out, settings, args.rectify)
+    todo = find_todo(images, records, args.overwrite)
+
+    from geopose.devices import pick_device
+    from geopose.inference.ensemble import Ensemble
+    from geopose.inference.ranks import join_ranks
+
+    with join_ranks() as ranks:
+        if ranks.is_first:
+            warn_of_packages(runs)
+            print(f"{len(images)} scenes, {len(images) - len(todo)} finished before", flush=True)
+        ranks.wait()  # no process may look for finished scenes while another one writes
+        share = todo[ranks.rank :: ranks.world_size]
+        if share:
+            keep_models = not args.one_model_at_a_time
+            ensemble = Ensemble(runs, blend, pick_device(args.device), Calibration(), keep_models, spread=True)
+            predict_share(share, records, lambda image: predict_image(image, out, ensemble, args, pose))
+        ranks.wait()
+        return end_with_table(images, records, todo) if ranks.is_first else 0
 
 
 def predict_image(image: Path, out: Path, ensemble: "Ensemble", args: Namespace, given: PoseOptions) -> None:

@@ -80,9 +80,10 @@ def read_pose_options(args: Namespace) -> PoseOptions:
         return PoseOptions(args.pose_from)
     if args.pose_from != "auto":
         raise UserError(f"--pose-from {args.pose_from} and {_flag(next(iter(values)))}: leave one out")
-    if len(args.images) > 1:
+    if len(args.images) != 1:
+        images = f"{len(args.images)} images" if args.images else "--images-from"
         raise UserError(
-            f"{_flag(next(iter(values)))} with {len(args.images)} images: every image has its own pose; "
+            f"{_flag(next(iter(values)))} with {images}: every image has its own pose; "
             "give one image, or leave the flag out"
         )
     scale = values.pop("scale", None)

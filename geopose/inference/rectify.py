@@ -129,6 +129,8 @@ def rectify_files(image: SceneReader, agl: Path, out: Path, stem: str, pose: Vfl
         raster_like(agl_path, image.path, 1, np.float32) as ground_agl,
         raster_like(hidden_path, image.path, 1, np.uint8) as mask,
     ):
+        ground_agl.descriptions, ground_agl.units = ("height above ground",), ("metre",)
+        mask.descriptions = ("1 where the ground is hidden",)
         for block in progress(blocks, "rectify", unit="block"):
             painted = grow(block, (margin, margin), (margin, margin), size)
             source = grow(painted, forward_px, backward_px, size)

@@ -30,6 +30,7 @@ from geopose.inference.pose_flags import AUTO, PoseOptions
 from geopose.inference.rectify import rectify_files
 from geopose.inference.scene_reader import SceneReader
 from geopose.inference.square import SquareReader
+from geopose.inference.tags import scene_tags
 from geopose.io.files import write_bytes
 from geopose.io.poses import read_vflow
 from geopose.io.rasters import open_raster, raster_like
@@ -92,8 +93,9 @@ def predict_scene(path: Path, out: Path, ensemble: Ensemble, options: SceneOptio
     """Write <stem>_AGL.tif on the image's own grid and <stem>_VFLOW.json into the folder out. Returns the pose.
 
     The TIFF has two float32 bands in metres: height, and its spread over views and checkpoints. Both are NaN where the
-    image has no data. Raises UserError if the image cannot be read, lacks a band, or its gsd is unknown, and for a
-    source of its pose that cannot be used.
+    image has no data. Its tags hold the pose and name the runs. The pose is in the image's own pixels. If these are not
+    square on the ground, its gsd is the one along the flow. Raises UserError if the image cannot be read, lacks a band,
+    or its gsd is unknown, and for a source of its pose that cannot be used.
     """
     if not path.exists():
         raise UserError(f"{path} missing; give an image file")
@@ -118,21 +120,22 @@ def predict_scene(path: Path, out: Path, ensemble: Ensemble, options: SceneOptio
                 raster.write(planes, window=Window(0, first_row, image.width, planes.shape[1]))
                 poses += tile_poses
             scale_px_per_m, angle_rad = combine_poses(np.array(poses))  # an image without data leaves no raster
-    guess = Pose(angle_rad, scale_px_per_m, gsd_m)
-    if square:
-        guess = square.restore_pose(guess)
-    if known:
-        warn_of_surprise(path, known, guess)
-    own_pose = known.to_pose(pixel.mean_m) if known else guess
-    source = known.source if known else "network"
-    pose = ScenePose(own_pose.angle_rad, own_pose.scale_px_per_m, pixel.mean_m, guess, source)
-    write_bytes(out / f"{path.stem}_VFLOW.json", encode_scene_pose(pose))
+            guess = Pose(angle_rad, scale_px_per_m, gsd_m)
+            if square:
+                guess = square.restore_pose(guess)
+            if known:
+                warn_of_surprise(path, known, guess)
+            own_pose = known.to_pose(pixel.mean_m) if known else guess
+            source = known.source if known else "network"
+            pose = ScenePose(own_pose.angle_rad, own_pose.scale_px_per_m, pixel.mean_m, guess, source)
+            raster.update_tags(**scene_tags(describe_pose(pose), ensemble.runs))
+    write_bytes(out / f"{path.stem}_VFLOW.json", (json.dumps(describe_pose(pose)) + "\n").encode())
     return pose
 
 
-def encode_scene_pose(pose: ScenePose) -> bytes:
-    """A scene's pose as JSON whose keys name their units."""
-    content = {
+def describe_pose(pose: ScenePose) -> dict[str, float | str]:
+    """The entries of a scene's <stem>_VFLOW.json. Their keys name their units."""
+    return {
         "scale_px_per_m": pose.scale_px_per_m,
         "angle_rad": pose.angle_rad,
         "gsd_m": pose.gsd_m,
@@ -140,7 +143,6 @@ def encode_scene_pose(pose: ScenePose) -> bytes:
         "network_scale_px_per_m": pose.guess.scale_px_per_m,
         "network_angle_rad": pose.guess.angle_rad,
     }
-    return (json.dumps(content) + "\n").encode()
 
 
 def rectify_scene(path: Path, out: Path, bands: tuple[int, ...], fill: bool) -> float:

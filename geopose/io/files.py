@@ -1,5 +1,7 @@
 """Writing files so that a half-written file never has its final name."""
 
+import glob
+import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -56,13 +58,27 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
-def refuse_full_disk(path: Path) -> None:
-    """Raise OSError when an unfinished file cannot grow: its disk is full, or a limit is reached.
+@contextmanager
+def beside(temporary: Path, purpose: str) -> Iterator[Path]:
+    """A path for a second file that is needed while writing() is at work. Both names begin equally.
+
+    At the end, it and all others whose names begin like that of `temporary` are removed: libraries leave such files.
+    """
+    try:
+        yield temporary.with_name(f"{temporary.name}.{purpose}")
+    finally:
+        for left in temporary.parent.glob(f"{glob.escape(temporary.name)}.*"):
+            left.unlink(missing_ok=True)
+
+
+def refuse_full_disk(path: Path, size: int = PROBE_BYTES) -> None:
+    """Raise OSError when an unfinished file cannot grow by size bytes: its disk is full, or a limit is reached.
 
     For files that a library writes without reporting such faults. Otherwise zeros are added to the file.
     """
     with path.open("ab") as stream:
-        stream.write(bytes(PROBE_BYTES))
+        for _ in range(math.ceil(size / PROBE_BYTES)):
+            stream.write(bytes(PROBE_BYTES))
 
 
 def remove_unfinished(folder: str | os.PathLike) -> None:
@@ -71,4 +87,11 @@ def remove_unfinished(folder: str | os.PathLike) -> None:
     Call it only while no other process writes there.
     """
     for left in Path(folder).rglob(f"{UNFINISHED}*"):
+        left.unlink(missing_ok=True)
+
+
+def remove_unfinished_copies(path: Path) -> None:
+    """Remove the half-written files that killed processes left of one file. No other process may be writing it."""
+    random = "?" * 8  # as tempfile names files
+    for left in path.parent.glob(f"{UNFINISHED}{glob.escape(path.stem)}-{random}{glob.escape(path.suffix)}*"):
         left.unlink(missing_ok=True)

@@ -23,10 +23,12 @@ from rasterio.io import DatasetReader, DatasetWriter, MemoryFile
 from rasterio.windows import Window
 
 from geopose.cli import UserError
+from geopose.io.cog import ROOM, translate
 from geopose.io.colours import rgb_bands
-from geopose.io.files import refuse_full_disk, writing
+from geopose.io.files import beside, refuse_full_disk, writing
 from geopose.io.nodata import no_data
 from geopose.io.png import is_damaged_png
+from geopose.version import VERSION
 
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
 
@@ -216,7 +218,7 @@ def agl_to_cm(agl_m: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def raster_like(path: str | os.PathLike, like: str | os.PathLike, count: int, dtype: type) -> Iterator[DatasetWriter]:
-    """A GeoTIFF on the grid of another file, open for writing by windows. It gets its name on success.
+    """A Cloud-Optimized GeoTIFF on the grid of another file, open for writing by windows. It gets its name on success.
 
     Float rasters have NaN as nodata. A mask that is written goes into the file itself. The closed file is read again
     before it gets its name, because GDAL may close a file without an error though the disk is full. Raises OSError
@@ -229,12 +231,13 @@ def raster_like(path: str | os.PathLike, like: str | os.PathLike, count: int, dt
     if predictor == 3:
         profile["nodata"] = np.nan
     profile |= {"driver": "GTiff", **DEFLATE, "predictor": predictor, "tiled": True, "BIGTIFF": "IF_SAFER"}
-    with writing(path) as temporary:
+    with writing(path) as temporary, beside(temporary, "draft") as draft:
         try:
             with (
                 rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
-                rasterio.open(temporary, "w", count=count, dtype=dtype, **profile) as raster,
+                rasterio.open(draft, "w", count=count, dtype=dtype, **profile) as raster,
             ):
+                raster.update_tags(TIFFTAG_SOFTWARE=f"geopose {VERSION}")
                 if gcps[0]:
                     raster.gcps = gcps
                 if rpcs:
@@ -243,23 +246,9 @@ def raster_like(path: str | os.PathLike, like: str | os.PathLike, count: int, dt
         except RasterioError:
             refuse_full_disk(temporary)  # the fault is the disk's then, not that of an image that is read meanwhile
             raise
-        if not _is_whole(temporary):
-            refuse_full_disk(temporary)
+        if not translate(draft, temporary):
+            refuse_full_disk(temporary, ROOM * draft.stat().st_size)  # GDAL has removed what it could not finish
             raise UserError(f"{path}: damaged while it was written; check its disk, then run again")
-
-
-def _is_whole(path: Path) -> bool:
-    """Whether every block of a GeoTIFF was written and can be decoded."""
-    try:
-        with rasterio.open(path) as raster:
-            for band in raster.indexes:
-                for (row, column), window in raster.block_windows(band):
-                    if raster.get_tag_item(f"BLOCK_OFFSET_{column}_{row}", "TIFF", bidx=band) is None:
-                        return False  # a block that is not in the file would be read as zeros
-                    raster.read(band, window=window)
-    except RasterioError:
-        return False
-    return True
 
 
 def encode_prepared(source: str | os.PathLike) -> bytes:

@@ -1,6 +1,6 @@
-"""`python -m geopose demo IMAGE`: predict one image and draw the result.
+"""`python -m geopose demo IMAGE`: predict one image, and show the result as a picture and as an HTML page.
 
-The picture shows the image (only the centre of a large scene), the predicted height, and the image without lean.
+Both show the image (only the centre of a large scene), the predicted height, and the image without lean.
 """
 
 import tempfile
@@ -9,7 +9,7 @@ from pathlib import Path
 import rasterio
 from rasterio.windows import Window
 
-from geopose.cli import Parser
+from geopose.cli import Parser, UserError
 from geopose.config import TTA, BlendConfig
 from geopose.devices import pick_device
 from geopose.inference.calibration import Calibration
@@ -17,14 +17,18 @@ from geopose.inference.ensemble import Ensemble
 from geopose.inference.outputs import refuse_overwriting
 from geopose.inference.scene import SceneOptions, predict_scene
 from geopose.inference.scene_reader import SceneReader
-from geopose.io.files import make_room
+from geopose.io.files import make_room, write_bytes
 from geopose.io.rasters import read_agl
 from geopose.io.tables import check_gsd, find_truth
+from geopose.report.demo_page import build_demo_page
 from geopose.report.panel import draw_panel
 from geopose.runs.folder import newest_run, usual_sizes
 
-SHOWN_PX = 1024  # longest side of the part that the picture shows
-DESCRIPTION = "Predict the height and lean of one image with the newest run, and draw the result."
+SHOWN_PX = 1024  # longest side of the part that is shown
+DESCRIPTION = (
+    "Predict the height and lean of one image with the newest run. Draw the result as a picture, and write an HTML "
+    "page with a slider and a 3D view beside it."
+)
 
 
 def main() -> int:
@@ -35,12 +39,24 @@ def main() -> int:
         "--gsd", type=float, metavar="M_PER_PX", help="metres per pixel; default: from metadata.csv or the georeference"
     )
     parser.add_argument("--tta", default="d4", help=f"views for test-time augmentation: {', '.join(TTA)}")
-    parser.add_argument("--out", type=Path, default=Path("demo.png"), metavar="FILE", help="picture to write")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("demo.png"),
+        metavar="FILE",
+        help="picture to write; the page is FILE with .html",
+    )
     args = parser.parse_args()
     if args.gsd is not None:
         check_gsd(args.gsd, "--gsd")
-    make_room(args.out)
-    refuse_overwriting([(args.image, args.out)], [args.image], overwrite=True)
+    page = args.out.with_suffix(".html")
+    if page == args.out:
+        raise UserError(
+            f"--out {args.out}: is the name of the page; name the picture, such as {page.with_suffix('.png')}"
+        )
+    for path in (args.out, page):
+        make_room(path)
+    refuse_overwriting([(args.image, args.out), (args.image, page)], [args.image], overwrite=True)
 
     runs = [Path(run) for run in args.runs] or [newest_run("runs")]
     blend = BlendConfig(tta=args.tta, **usual_sizes(runs))
@@ -56,6 +72,10 @@ def main() -> int:
     label = find_truth(args.image)
     true_lean = f" (truth {label.scale_px_per_m:.2f}, {label.angle_rad:.2f})" if label else ""
     titles = (f"{args.image.name}, {pose.gsd_m:.2f} m per pixel", f"predicted height; {lean}{true_lean}")
-    draw_panel(args.out, rgb.transpose(1, 2, 0).copy(), agl_m, pose.scale_px_per_m, pose.angle_rad, titles)
-    print(f"{args.out}: {args.image.name} by {', '.join(map(str, runs))}; {lean}")
+    rgb = rgb.transpose(1, 2, 0).copy()
+    draw_panel(args.out, rgb, agl_m, pose.scale_px_per_m, pose.angle_rad, titles)
+    made_by = f"by {', '.join(map(str, runs))}; {lean}"
+    facts = f"{width} x {height} px, {pose.gsd_m:.2f} m per pixel, {made_by}{true_lean}"
+    write_bytes(page, build_demo_page(args.image.name, facts, rgb, agl_m, pose).encode())
+    print(f"{args.out} and {page.name}: {args.image.name} {made_by}")
     return 0

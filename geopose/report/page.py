@@ -1,6 +1,7 @@
 """The parts of the HTML page about a submission, and how the template joins them."""
 
 import json
+import re
 import time
 from pathlib import Path
 
@@ -43,13 +44,14 @@ def build_page(data: Path, pred: Path, runs: list[Path]) -> str:
         "best": "".join(describe_tile(tile) for tile in ranked[:SHOWN]),
         "worst": "".join(describe_tile(tile) for tile in ranked[::-1][:SHOWN]),
         "surface": json.dumps(surface_of(tallest, data)),
-        "style": (ASSETS / "style.css").read_text(),
-        "script": (ASSETS / "script.js").read_text(),
     }
-    page = (ASSETS / "page.html").read_text()
-    for name, content in parts.items():
-        page = page.replace("{{" + name + "}}", content)
-    return page
+    return fill_template("page.html", parts)
+
+
+def fill_template(name: str, parts: dict[str, str]) -> str:
+    """A template of the assets with its parts, style and script in place of their names in double braces."""
+    parts = parts | {"style": (ASSETS / "style.css").read_text(), "script": (ASSETS / "script.js").read_text()}
+    return re.sub(r"{{(\w+)}}", lambda place: parts[place.group(1)], (ASSETS / name).read_text())
 
 
 def score_table(scores: dict) -> str:

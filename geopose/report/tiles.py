@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from geopose.geometry import angle_error_rad, flow_direction
+from geopose.geometry import Pose, angle_error_rad, flow_direction
 from geopose.inference.rectify import rectify
 from geopose.io.names import agl_name, label_of, vflow_name
 from geopose.io.poses import VflowLabel, parse_vflow, read_vflow
@@ -101,17 +101,22 @@ def describe_tile(tile: TestTile) -> str:
         f'<figure><img src="{encode_jpeg(picture)}" alt="{title}"><figcaption>{title}</figcaption></figure>'
         for title, picture in pictures.items()
     )
-    slider = (
-        f'<figure><div class="compare"><img src="{encode_jpeg(rgb)}" alt="image">'
-        f'<img class="after" src="{encode_jpeg(ground.rgb)}" alt="lean removed">'
-        '<input type="range" min="0" max="100" value="50" aria-label="image against lean removed"></div>'
-        "<figcaption>image | lean removed by the predicted pose (black: hidden ground)</figcaption></figure>"
-    )
+    slider = compare(rgb, ground.rgb, "image | lean removed by the predicted pose (black: hidden ground)")
     facts = (
         f"{tile.tile_id}: RMSE {tile.rmse_m:.2f} m, angle error {tile.angle_error_deg:.1f}°, scale "
         f"{tile.pose.scale_px_per_m:.2f} px/m (truth {tile.true_pose.scale_px_per_m:.2f})"
     )
     return f'<section class="tile"><h3>{facts}</h3><div class="pictures">{figures}{slider}</div></section>'
+
+
+def compare(before: np.ndarray, after: np.ndarray, caption: str, longest_px: int = PICTURE_PX) -> str:
+    """Two pictures uint8 [H,W,3] as HTML: a slider moves the border between them."""
+    return (
+        f'<figure><div class="compare"><img src="{encode_jpeg(before, longest_px)}" alt="image">'
+        f'<img class="after" src="{encode_jpeg(after, longest_px)}" alt="lean removed">'
+        '<input type="range" min="0" max="100" value="50" aria-label="image against lean removed"></div>'
+        f"<figcaption>{caption}</figcaption></figure>"
+    )
 
 
 def draw_flows(rgb: np.ndarray, tile: TestTile) -> np.ndarray:
@@ -127,29 +132,36 @@ def draw_flows(rgb: np.ndarray, tile: TestTile) -> np.ndarray:
     return picture
 
 
-def encode_jpeg(picture: np.ndarray) -> str:
-    """A picture uint8 [H,W,3], reduced to PICTURE_PX, as a JPEG in a data URL."""
-    factor = min(1.0, PICTURE_PX / max(picture.shape[:2]))
+def encode_jpeg(picture: np.ndarray, longest_px: int = PICTURE_PX) -> str:
+    """A picture uint8 [H,W,3], reduced to a longest side, as a JPEG in a data URL."""
+    factor = min(1.0, longest_px / max(picture.shape[:2]))
     small = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
     _, content = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
     return "data:image/jpeg;base64," + base64.b64encode(content).decode()
 
 
 def surface_of(tile: TestTile, data: Path) -> dict:
-    """The data of the page's 3D view: heights divided by the tile's width, and the image, both without lean.
-
-    Hidden ground gets height 0 and the colours of the pixels around it.
-    """
-    rgb = read_rgb(tile.rgb_path)
+    """The data of the page's 3D view of a test tile; see drape."""
     gsd_m = float(read_test_table(data).set_index("id").gsd_m[tile.tile_id])
-    ground = rectify(rgb, tile.agl_m, tile.pose.scale_px_per_m, tile.pose.angle_rad)
+    return drape(read_rgb(tile.rgb_path), tile.agl_m, Pose(tile.pose.angle_rad, tile.pose.scale_px_per_m, gsd_m))
+
+
+def drape(rgb: np.ndarray, agl_m: np.ndarray, pose: Pose, longest_px: int = PICTURE_PX) -> dict:
+    """The data of a 3D view: heights and depth divided by the image's width, and the image, all without lean.
+
+    rgb uint8 [H,W,3]; agl_m float [H,W] metres, NaN unknown. Hidden ground gets height 0 and the colours of the pixels
+    around it.
+    """
+    ground = rectify(rgb, agl_m, pose.scale_px_per_m, pose.angle_rad)
     filled = cv2.inpaint(ground.rgb, ground.hidden.astype(np.uint8), 3, cv2.INPAINT_TELEA)
-    rows, columns = (min(SURFACE_CELLS, side) for side in tile.agl_m.shape)
+    height, width = agl_m.shape
+    rows, columns = (min(SURFACE_CELLS, side) for side in (height, width))
     heights_m = cv2.resize(np.nan_to_num(ground.agl_m), (columns, rows), interpolation=cv2.INTER_NEAREST)
-    shares = heights_m / (tile.agl_m.shape[1] * gsd_m)
+    shares = heights_m / (width * pose.gsd_m)
     return {
         "rows": rows,
         "columns": columns,
+        "depth": height / width,
         "heights": [round(float(share), 4) for share in shares.ravel()],
-        "image": encode_jpeg(filled),
+        "image": encode_jpeg(filled, longest_px),
     }

@@ -8,6 +8,7 @@ import rasterio
 import torch
 from helpers import assert_user_error, ok, run, write_tif
 from rasterio.windows import Window
+from rio_cogeo.cogeo import cog_validate
 
 from geopose.config import BlendConfig
 from geopose.inference.calibration import Calibration
@@ -15,6 +16,7 @@ from geopose.inference.ensemble import Ensemble
 from geopose.inference.scene import SceneOptions, combine_poses, drop_rows, predict_scene, pyramid, tile_starts
 from geopose.inference.scene_reader import SceneReader
 from geopose.io.rasters import read_agl, read_rgb
+from geopose.version import VERSION
 
 GRID = {"crs": "EPSG:32617", "transform": rasterio.transform.from_origin(440000, 3350000, 0.4, 0.4)}
 
@@ -42,9 +44,9 @@ def test_a_scene_keeps_its_grid_and_gets_heights_spread_and_pose(ensemble, tmp_p
         assert raster.dtypes == ("float32", "float32") and np.isnan(raster.nodata)
         assert raster.units == ("metre", "metre")
         assert raster.descriptions == ("height above ground", "spread over views and checkpoints")
-        assert raster.profile["tiled"] and raster.block_shapes == [(256, 256)] * 2
-        assert raster.compression.name == "deflate" and raster.tags(ns="IMAGE_STRUCTURE")["PREDICTOR"] == "3"
         heights, spread = raster.read()
+        tags = raster.tags()
+    assert cog_validate(tmp_path / "out" / "town_AGL.tif", strict=True, quiet=True) == (True, [], [])
     assert heights.shape == (150, 210) and np.isfinite(heights).all() and (heights >= 0).all()
     assert (spread >= 0).all() and spread.max() > 0
     content = json.loads((tmp_path / "out" / "town_VFLOW.json").read_text())
@@ -56,6 +58,8 @@ def test_a_scene_keeps_its_grid_and_gets_heights_spread_and_pose(ensemble, tmp_p
         "network_scale_px_per_m": pose.scale_px_per_m,
         "network_angle_rad": pose.angle_rad,
     }
+    assert {name: float(tags[f"GEOPOSE_{name.upper()}"]) for name in content} == content
+    assert tags["GEOPOSE_RUNS"] == str(ensemble.runs[0]) and tags["GEOPOSE_VERSION"] == VERSION
 
 
 def test_one_tile_is_predicted_as_the_model_does(ensemble, tmp_path):
@@ -130,6 +134,8 @@ def test_the_command_predicts_and_rectifies_images(job, tmp_path):
     for name in ("AGL", "RECT", "RECT_AGL", "RECT_HIDDEN"):
         with rasterio.open(tmp_path / "out" / f"town_{name}.tif") as raster:
             assert raster.transform == GRID["transform"] and raster.shape == (80, 90)
+            assert raster.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+            assert raster.units == ("metre" if "AGL" in name else None,) * raster.count
     files = (image, tmp_path / "out" / "town_AGL.tif", tmp_path / "out" / "town_VFLOW.json")
     ok(run("-m", "geopose", "rectify", *files, "--out", tmp_path / "again"))
     ours, again = (read_rgb(tmp_path / folder / "town_RECT.tif") for folder in ("out", "again"))
@@ -140,4 +146,4 @@ def test_the_command_predicts_and_rectifies_images(job, tmp_path):
     assert_user_error(run("predict.py", tmp_path / "none.tif", *common), "none.tif missing")
     assert_user_error(run("predict.py", image, *common, "--bands", 1, 9, 2, "--overwrite"), "--bands 1 9 2", "1 to 3")
     assert_user_error(run("predict.py", image, *common, "--gsd", -1), "--gsd")
-    assert_user_error(run("predict.py", image, *common, "--data", job), "one of the two")
+    assert_user_error(run("predict.py", image, *common, "--data", job), "one of the three")

@@ -1,4 +1,4 @@
-"""The report is one complete file with the right numbers. Its slider and its 3D view work in a browser."""
+"""The report and the demo are complete files with the right numbers. Slider and 3D view work in a browser."""
 
 import json
 import re
@@ -8,12 +8,13 @@ import subprocess
 import cv2
 import numpy as np
 import pytest
-from helpers import assert_user_error, ok, run
+from helpers import RELEASED, assert_user_error, ok, run
 
+from geopose.geometry import Pose
 from geopose.io.names import agl_name
 from geopose.io.rasters import read_agl
 from geopose.pictures import colour_plane
-from geopose.report.tiles import read_tiles
+from geopose.report.tiles import drape, read_tiles
 from geopose.scoring.evaluate import evaluate
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -96,14 +97,40 @@ def test_values_outside_the_range_get_the_colours_of_its_ends():
     np.testing.assert_array_equal(colours[0], [[68, 1, 84], [68, 1, 84], [253, 231, 36], [253, 231, 36]])
 
 
-def test_the_demo_draws_a_picture_of_any_image(job, tmp_path):
-    image = tmp_path / "town.png"
+@pytest.fixture(scope="module")
+def demo_page(tmp_path_factory):
+    """The demo of an image with an unusual name by the released run."""
+    root = tmp_path_factory.mktemp("demo")
+    image = root / "<b>town.png"
     cv2.imwrite(str(image), np.random.default_rng(0).integers(0, 255, (80, 110, 3), dtype=np.uint8))
-    words = ("-m", "geopose", "demo", image, "--runs", job / "runs" / "fold0", "--tta", "none")
+    words = ("-m", "geopose", "demo", image, "--runs", RELEASED, "--tta", "none", "--gsd", 0.5)
+    assert "<b>town.png by" in ok(run(*words, "--out", root / "demo.png"))
+    return root / "demo.html"
+
+
+def test_the_demo_draws_a_picture_of_any_image(demo_page, tmp_path):
+    image = demo_page.with_name("<b>town.png")
+    words = ("-m", "geopose", "demo", image, "--runs", RELEASED, "--tta", "none")
     assert_user_error(run(*words, "--out", tmp_path / "x.png"), "--gsd")
-    assert "town.png by" in ok(run(*words, "--gsd", 0.5, "--out", tmp_path / "demo.png"))
-    picture = cv2.imread(str(tmp_path / "demo.png"))
+    assert_user_error(run(*words, "--gsd", 0.5, "--out", tmp_path / "x.html"), "x.html", "name the picture")
+    picture = cv2.imread(str(demo_page.with_suffix(".png")))
     assert picture.shape[1] > 900 and picture.std() > 10
+
+
+def test_the_demos_page_is_self_contained(demo_page):
+    text = demo_page.read_text()
+    assert not re.search(r"(?:src|href)=\"(?!data:|#)", text) and "{{" not in text
+    assert "<title>&lt;b&gt;town.png</title>" in text and "110 x 80 px, 0.50 m per pixel" in text
+    surface = json.loads(re.search(r'id="surface" type="application/json">(.*?)</script>', text).group(1))
+    assert (surface["rows"], surface["columns"], surface["depth"]) == (80, 110, pytest.approx(80 / 110))
+
+
+def test_the_3d_view_shows_heights_and_sides_in_one_unit():
+    agl_m = np.full((40, 80), 8.0)
+    agl_m[:, :20] = np.nan
+    surface = drape(np.zeros((40, 80, 3), np.uint8), agl_m, Pose(1.0, 0.0, 0.5), 64)
+    heights = np.array(surface["heights"]).reshape(40, 80)
+    assert surface["depth"] == 0.5 and (heights[:, 20:] == 8 / 40).all() and (heights[:, :20] == 0).all()
 
 
 def test_mistakes_are_one_line(tmp_path, competition):
@@ -114,8 +141,10 @@ def test_mistakes_are_one_line(tmp_path, competition):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+@pytest.mark.parametrize("shown", ["page", "demo_page"])
 @pytest.mark.parametrize(("size", "scheme"), [("1200,900", "light"), ("390,800", "dark")], ids=["desk", "phone"])
-def test_the_page_works_in_a_browser(page, tmp_path, size, scheme):
+def test_the_page_works_in_a_browser(shown, request, tmp_path, size, scheme):
+    page = request.getfixturevalue(shown)
     probed = tmp_path / "probed.html"
     probed.write_text(page.read_text().replace("<script id=", PROBE + "<script id=", 1))
     common = [CHROMIUM, "--headless=new", "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]

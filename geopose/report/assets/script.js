@@ -27,15 +27,19 @@ async function showSurface() {
   };
   const program = gl.createProgram();
   gl.attachShader(program, shader(gl.VERTEX_SHADER, `
-    attribute vec3 place; attribute float light; uniform mat4 camera; varying vec2 at; varying float shade;
-    void main() { at = place.xy; shade = light; gl_Position = camera * vec4(place.x - 0.5, place.z, place.y - 0.5, 1.0); }`));
+    attribute vec3 place; attribute float light; uniform mat4 camera; uniform float depth; varying vec2 at; varying float shade;
+    void main() {
+      at = place.xy; shade = light;
+      gl_Position = camera * vec4(place.x - 0.5, place.z, (place.y - 0.5) * depth, 1.0);
+    }`));
   gl.attachShader(program, shader(gl.FRAGMENT_SHADER, `
     precision mediump float; uniform sampler2D image; varying vec2 at; varying float shade;
     void main() { gl_FragColor = vec4(texture2D(image, at).rgb * shade, 1.0); }`));
   gl.linkProgram(program);
   gl.useProgram(program);
 
-  const { rows, columns, heights } = data; // heights are divided by the tile's width
+  const { rows, columns, depth, heights } = data; // heights and depth are divided by the image's width
+  gl.uniform1f(gl.getUniformLocation(program, "depth"), depth);
   const vertices = new Float32Array(rows * columns * 4);
   for (let row = 0; row < rows; row++) {
     for (let column = 0; column < columns; column++) {
