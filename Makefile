@@ -106,6 +106,7 @@ release: $(READY) ## train runs/synthetic_lite0/fold0 again: configs lite0_walls
 	    FOLD=0
 	$(PY) -m geopose release --run runs/lite0_towers/fold0 --others runs/lite0_walls/mean --out runs/synthetic_lite0/new
 	rm -rf runs/synthetic_lite0/fold0 && mv runs/synthetic_lite0/new runs/synthetic_lite0/fold0
+	$(PY) -m tests.models.test_activations
 
 demo: $(READY) ## predict IMAGE with the newest run and show it in demo.png and demo.html; ARGS="--gsd 0.5" without a georeference
 	$(PY) -m geopose demo $(if $(IMAGE),$(call quoted,$(IMAGE))) $(ARGS)

@@ -4,6 +4,11 @@ from pathlib import Path
 
 import pytest
 from helpers import make_folds, ok, predict, run, train, write_competition
+from hypothesis import settings
+
+# The same examples in every run, and no file of earlier failures.
+settings.register_profile("repeatable", derandomize=True, database=None, deadline=None, max_examples=50)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture

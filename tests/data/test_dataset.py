@@ -91,6 +91,15 @@ def test_balanced_cities_occur_equally_often(table):
     assert seen != [crops[len(crops) + draw]["id"] for draw in range(len(crops))]
 
 
+def test_the_setting_balances_the_cities_of_a_training(table):
+    """Two tiles of ARG and one of JAX: with the setting, an epoch is four draws, two of each city."""
+    some = table[table.city.isin(["ARG", "JAX"])].iloc[:3]
+    for balance, expected in (("true", ["ARG", "ARG", "JAX", "JAX"]), ("false", ["ARG", "ARG", "JAX"])):
+        settings = [f"data.balance_cities={balance}", "data.batch_size=1", "augment.crop_px=16"]
+        loader = create_train_loader(some, load_config(DEFAULT, [*settings, "train.steps_per_epoch=null"]))
+        assert sorted(city for batch in loader for city in batch["city"]) == expected
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_no_draw_repeats_over_workers_and_epochs(crops, workers):
     """All draws of two epochs are different, and they do not depend on the number of workers."""

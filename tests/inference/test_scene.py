@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import rasterio
 import torch
-from helpers import assert_user_error, ok, run, write_tif
+from helpers import RELEASED, assert_user_error, ok, run, write_tif
 from rasterio.windows import Window
 from rio_cogeo.cogeo import cog_validate
 
@@ -22,9 +22,9 @@ GRID = {"crs": "EPSG:32617", "transform": rasterio.transform.from_origin(440000,
 
 
 @pytest.fixture(scope="module")
-def ensemble(job):
-    blend = BlendConfig(tta="flips")
-    return Ensemble([job / "runs" / "fold0"], blend, torch.device("cpu"), Calibration(), spread=True)
+def ensemble():
+    """The released run: a network that has learned nothing predicts no heights."""
+    return Ensemble([RELEASED], BlendConfig(tta="flips"), torch.device("cpu"), Calibration(), spread=True)
 
 
 def write_scene(path, size=(150, 210), bands=3, dtype=np.uint8, **profile):
@@ -69,6 +69,24 @@ def test_one_tile_is_predicted_as_the_model_does(ensemble, tmp_path):
     expected = ensemble.predict(batch | {"city": [""], "id": [""]})
     heights = read_agl(tmp_path / "town_AGL.tif")
     np.testing.assert_allclose(heights, expected["agl_m"][0, 0].clamp(min=0), rtol=1e-4, atol=1e-4)
+    assert heights.std() > 0.3
+    assert pose.scale_px_per_m == pytest.approx(float(expected["scale_px_per_m"][0]), rel=1e-4)
+
+
+def test_a_tile_counts_less_towards_its_edges(ensemble, tmp_path):
+    """Two tiles share columns 32 to 63. A tile's weight is the distance of a pixel's outer side to its nearest edge."""
+    image = write_scene(tmp_path / "town.tif", size=(64, 96))
+    predict_scene(image, tmp_path, ensemble, SceneOptions(tile_px=64, gsd_m=0.4))
+    sums = np.zeros((2, 64, 96))
+    edge = np.minimum(np.arange(64), np.arange(64)[::-1]) + 1.0
+    weight = np.minimum(edge[:, None], edge)
+    for left in (0, 32):
+        part = np.s_[:, left : left + 64]
+        rgb = torch.from_numpy(read_rgb(image)[part].transpose(2, 0, 1).copy())
+        batch = {"image": rgb[None], "gsd_m": torch.tensor([0.4]), "city": [""], "id": [""]}
+        alone_m = ensemble.predict(batch)["agl_m"][0, 0].clamp(min=0).numpy()
+        sums[:, :, left : left + 64] += np.stack([weight * alone_m, weight])
+    np.testing.assert_allclose(read_agl(tmp_path / "town_AGL.tif"), sums[0] / sums[1], rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize(("bands", "dtype"), [(1, np.uint8), (4, np.uint8), (8, np.uint16), (3, np.float32)])
@@ -126,9 +144,9 @@ def test_directions_of_tiles_are_weighted_by_their_heights():
     assert angle == pytest.approx(np.arctan2(mean[1], mean[0]))
 
 
-def test_the_command_predicts_and_rectifies_images(job, tmp_path):
+def test_the_command_predicts_and_rectifies_images(tmp_path):
     image = write_scene(tmp_path / "town.tif", size=(80, 90))
-    common = ("--runs", job / "runs" / "fold0", "--out", tmp_path / "out", "--tta", "none", "--device", "cpu")
+    common = ("--runs", RELEASED, "--out", tmp_path / "out", "--tta", "none", "--device", "cpu")
     shown = ok(run("predict.py", image, *common, "--tile", 64, "--rectify"))
     assert "gsd 0.400 m" in shown and "hidden" in shown
     for name in ("AGL", "RECT", "RECT_AGL", "RECT_HIDDEN"):
@@ -146,4 +164,4 @@ def test_the_command_predicts_and_rectifies_images(job, tmp_path):
     assert_user_error(run("predict.py", tmp_path / "none.tif", *common), "none.tif missing")
     assert_user_error(run("predict.py", image, *common, "--bands", 1, 9, 2, "--overwrite"), "--bands 1 9 2", "1 to 3")
     assert_user_error(run("predict.py", image, *common, "--gsd", -1), "--gsd")
-    assert_user_error(run("predict.py", image, *common, "--data", job), "one of the three")
+    assert_user_error(run("predict.py", image, *common, "--data", tmp_path), "one of the three")

@@ -63,6 +63,18 @@ def test_gradients_reach_every_parameter():
     assert not without
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_the_direction_heads_dropout_is_the_settings(share):
+    """While training, nothing else in the network is random."""
+    torch.manual_seed(0)
+    model = create_model(ModelConfig(**SMALL, direction_dropout=share)).train()
+    image, gsd_m = random_image(2, 3, 64, 64), torch.tensor([0.3, 0.5])
+    with torch.inference_mode():
+        first, second = (model(image, gsd_m, CITIES) for _ in range(2))
+    assert torch.equal(first["agl_m"], second["agl_m"])
+    assert torch.equal(first["direction"], second["direction"]) == (share == 0)
+
+
 def test_bf16_autocast_agrees_with_fp32(model):
     image, gsd_m = random_image(1, 3, 64, 64), torch.tensor([0.4])
     with torch.inference_mode():
