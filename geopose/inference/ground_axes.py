@@ -40,6 +40,11 @@ class PixelAxes(NamedTuple):
     steps_m: np.ndarray
 
 
+def has_grid(image: DatasetReader) -> bool:
+    """Whether a transform and a CRS place an image."""
+    return image.crs is not None and not image.transform.is_identity
+
+
 def pixel_axes(image: DatasetReader) -> PixelAxes:
     """The axes of an image's grid. Raises NoPlaceError if the image has no place on the earth."""
     return _around_centre(image, lambda rows, columns: _place(image, rows, columns))
@@ -107,7 +112,7 @@ def _named_faults() -> Iterator[None]:
 def _place(image: DatasetReader, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Positions [N,2 or 3] in metres of an image's points. Rows and columns [N] count from its upper left corner."""
     gcps, gcps_crs = image.gcps
-    if image.crs is not None and not image.transform.is_identity:
+    if has_grid(image):
         x_y, crs = xy(image.transform, rows, columns, offset="ul"), image.crs
     elif gcps and gcps_crs:
         x_y, crs = xy(from_gcps(gcps), rows, columns, offset="ul"), gcps_crs

@@ -24,7 +24,15 @@ from geopose.geometry import (
     incidence_rad,
     scale_for_off_nadir,
 )
-from geopose.inference.ground_axes import NoPlaceError, east_north_axes, pixel_axes, rpc_axes, rpc_shift
+from geopose.inference.ground_axes import (
+    NoPlaceError,
+    PixelAxes,
+    east_north_axes,
+    has_grid,
+    pixel_axes,
+    rpc_axes,
+    rpc_shift,
+)
 from geopose.inference.ground_size import GroundPixel
 from geopose.inference.pose_flags import PoseOptions
 from geopose.inference.view_files import SatelliteView, read_imd_view, read_stac_view
@@ -57,16 +65,18 @@ def find_pose(image: DatasetReader, path: Path, pixel: GroundPixel, options: Pos
     """
     if options.is_given:
         return KnownPose(given_flow(image, path, pixel, options), "flags")
+    if options.source == "network":
+        return None
     sources = {
         "rpc": lambda: rpc_flow(image, path),
         "stac": lambda: view_flow(image, path, pixel, read_stac_view(path)),
         "imd": lambda: view_flow(image, path, pixel, read_imd_view(image, path)),
     }
-    for name in sources if options.source == "auto" else {options.source} & set(sources):
+    for name in sources if options.source == "auto" else (options.source,):
         flow_px = sources[name]()
         if flow_px is not None:
             return KnownPose(flow_px, name)
-    if options.source in sources:
+    if options.source != "auto":
         raise UserError(f"{path}: has no pose of the source {options.source}; leave out --pose-from {options.source}")
     return None
 
@@ -115,21 +125,28 @@ def rpc_flow(image: DatasetReader, path: Path) -> np.ndarray | None:
         return None
     try:
         shift_px = rpc_shift(image)
-        if image.crs is not None and not image.transform.is_identity:
-            grid, rpcs = pixel_axes(image), rpc_axes(image)
-            if len(grid.centre_m) == 3:
-                differs = np.linalg.norm(rpcs.steps_m - grid.steps_m) > SAME_GRID * np.linalg.norm(grid.steps_m)
-                if differs or np.linalg.norm(rpcs.centre_m - grid.centre_m) > FAR_M:
-                    raise NoPlaceError("they belong to another grid than its georeference")
+        if has_grid(image) and not agree(rpc_axes(image), pixel_axes(image)):
+            raise NoPlaceError("they belong to another grid than its georeference")
     except NoPlaceError as error:
         raise UserError(f"{path}: its RPCs give no pose: {error}; remove them, or {GIVE_NETWORK}") from None
     return -shift_px
 
 
+def agree(rpcs: PixelAxes, grid: PixelAxes) -> bool:
+    """Whether RPCs and the grid of an image show the same ground. A building site's own grid cannot tell."""
+    if len(grid.centre_m) == 2:
+        return True
+    near = np.linalg.norm(rpcs.centre_m - grid.centre_m) <= FAR_M
+    return near and np.linalg.norm(rpcs.steps_m - grid.steps_m) <= SAME_GRID * np.linalg.norm(grid.steps_m)
+
+
 def warn_of_surprise(path: Path, known: KnownPose, guess: Pose) -> None:
-    """Print one line on standard error if the network's angle is far from the known one: one of the two is wrong."""
+    """Print one line on standard error if the network's angle is far from the known one: one of the two is wrong.
+
+    A view straight down has no angle.
+    """
     away_rad = float(angle_error_rad(direction_angle(known.flow_px), guess.angle_rad))
-    if away_rad > SURPRISE_RAD:
+    if away_rad > SURPRISE_RAD and known.flow_px.any():
         print(
             f"warning: {path}: the network's angle is {math.degrees(away_rad):.0f} degrees from that of the pose's "
             f"source ({known.source}), which was taken; check that it belongs to this image",

@@ -274,6 +274,9 @@ def test_a_guess_far_from_the_known_angle_is_warned_of(tmp_path, capsys):
         errors = capsys.readouterr().err
         assert bool(errors) == warned and errors.count("\n") == warned
     assert "town.tif" in errors and "180 degrees" in errors and "flags" in errors
+    straight_down = found(path, PoseOptions(angle_deg=350, scale_px_per_m=0))
+    warn_of_surprise(path, straight_down, Pose(2.0, 1.0, GSD_M))
+    assert capsys.readouterr().err == "" and straight_down.to_pose(GSD_M).scale_px_per_m == 0
 
 
 # --- what cannot be used ----------------------------------------------------------------------------------------
