@@ -58,7 +58,7 @@ def test_a_scene_keeps_its_grid_and_gets_heights_spread_and_pose(ensemble, tmp_p
         "network_scale_px_per_m": pose.scale_px_per_m,
         "network_angle_rad": pose.angle_rad,
     }
-    assert {name: float(tags[f"GEOPOSE_{name.upper()}"]) for name in content} == content
+    assert {name: tags[f"GEOPOSE_{name.upper()}"] for name in content} == {k: str(v) for k, v in content.items()}
     assert tags["GEOPOSE_RUNS"] == str(ensemble.runs[0]) and tags["GEOPOSE_VERSION"] == VERSION
 
 
