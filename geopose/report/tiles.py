@@ -8,12 +8,13 @@ import cv2
 import numpy as np
 
 from geopose.geometry import angle_error_rad, flow_direction
-from geopose.inference.rectify import rectify
+from geopose.inference.rectify import fill_hidden, rectify
 from geopose.io.names import agl_name, label_of, vflow_name
 from geopose.io.poses import VflowLabel, parse_vflow, read_vflow
 from geopose.io.rasters import decode_agl, read_agl, read_rgb
 from geopose.io.tables import find_labels, read_test_table
 from geopose.pictures import HEIGHT_COLORMAP, colour_plane
+from geopose.report.hatching import hatch
 from geopose.report.panel import roof_points
 from geopose.scoring.submission import read_predictions
 
@@ -88,7 +89,7 @@ def describe_tile(tile: TestTile) -> str:
     rgb = read_rgb(tile.rgb_path)
     tall_m = max(3.0, float(np.nanpercentile(np.stack([tile.true_m, tile.agl_m]), 99.5)))
     wrong_m = max(1.0, float(np.nanpercentile(np.abs(tile.error_m), 99)))
-    ground = rectify(rgb, tile.agl_m, tile.pose.scale_px_per_m, tile.pose.angle_rad)
+    ground = fill_hidden(rectify(rgb, tile.agl_m, tile.pose.scale_px_per_m, tile.pose.angle_rad))
     pictures = {
         "image; predicted (blue) and true flow (yellow)": draw_flows(rgb, tile),
         f"true height, 0 to {tall_m:.0f} m": colour_plane(tile.true_m, 0, tall_m, HEIGHT_COLORMAP, GREY),
@@ -104,8 +105,10 @@ def describe_tile(tile: TestTile) -> str:
     slider = (
         f'<figure><div class="compare"><img src="{encode_jpeg(rgb)}" alt="image">'
         f'<img class="after" src="{encode_jpeg(ground.rgb)}" alt="lean removed">'
+        f'<img class="after hatched" src="{encode_jpeg(hatch(ground.rgb, ground.hidden))}" alt="lean removed, hatched">'
         '<input type="range" min="0" max="100" value="50" aria-label="image against lean removed"></div>'
-        "<figcaption>image | lean removed by the predicted pose (black: hidden ground)</figcaption></figure>"
+        "<figcaption>image | lean removed by the predicted pose. "
+        '<label><input type="checkbox" class="hatching" checked>hatch hidden ground</label></figcaption></figure>'
     )
     facts = (
         f"{tile.tile_id}: RMSE {tile.rmse_m:.2f} m, angle error {tile.angle_error_deg:.1f}°, scale "
@@ -138,12 +141,11 @@ def encode_jpeg(picture: np.ndarray) -> str:
 def surface_of(tile: TestTile, data: Path) -> dict:
     """The data of the page's 3D view: heights divided by the tile's width, and the image, both without lean.
 
-    Hidden ground gets height 0 and the colours of the pixels around it.
+    Hidden ground gets the heights and colours of the ground around it.
     """
     rgb = read_rgb(tile.rgb_path)
     gsd_m = float(read_test_table(data).set_index("id").gsd_m[tile.tile_id])
-    ground = rectify(rgb, tile.agl_m, tile.pose.scale_px_per_m, tile.pose.angle_rad)
-    filled = cv2.inpaint(ground.rgb, ground.hidden.astype(np.uint8), 3, cv2.INPAINT_TELEA)
+    ground = fill_hidden(rectify(rgb, tile.agl_m, tile.pose.scale_px_per_m, tile.pose.angle_rad))
     rows, columns = (min(SURFACE_CELLS, side) for side in tile.agl_m.shape)
     heights_m = cv2.resize(np.nan_to_num(ground.agl_m), (columns, rows), interpolation=cv2.INTER_NEAREST)
     shares = heights_m / (tile.agl_m.shape[1] * gsd_m)
@@ -151,5 +153,5 @@ def surface_of(tile: TestTile, data: Path) -> dict:
         "rows": rows,
         "columns": columns,
         "heights": [round(float(share), 4) for share in shares.ravel()],
-        "image": encode_jpeg(filled),
+        "image": encode_jpeg(ground.rgb),
     }
