@@ -7,7 +7,7 @@ from geopose.bench.inputs import Inputs
 from geopose.bench.table import Row, format_seconds
 from geopose.bench.timing import alternate
 from geopose.geometry import flow_direction
-from geopose.inference.rectify import rectify
+from geopose.inference.rectify import Rectified, rectify
 from geopose.io.poses import read_vflow
 from geopose.io.rasters import read_agl, read_rgb
 from geopose.io.tables import read_train_table
@@ -27,10 +27,10 @@ def bench_rectify(inputs: Inputs) -> list[Row]:
     return [Row(item, format_seconds(ours), format_seconds(common), common / ours, "ours 250 ms or less")]
 
 
-def rectify_by_sorting(rgb: np.ndarray, agl_m: np.ndarray, scale_px_per_m: float, angle_rad: float) -> np.ndarray:
-    """The image [H,W,3] moved to the ground with plain NumPy, which writes pixels from the lowest to the tallest.
+def rectify_by_sorting(rgb: np.ndarray, agl_m: np.ndarray, scale_px_per_m: float, angle_rad: float) -> Rectified:
+    """The usual way in plain NumPy: write each pixel where it lands, from the lowest to the tallest.
 
-    agl_m [H,W] metres; NaN counts as 0. Pixels of hidden ground are 0.
+    rgb [H,W,3]; agl_m [H,W] metres; NaN counts as 0. Pixels on which none lands are hidden.
     """
     height, width = agl_m.shape
     heights = np.nan_to_num(agl_m).ravel()
@@ -41,6 +41,9 @@ def rectify_by_sorting(rgb: np.ndarray, agl_m: np.ndarray, scale_px_per_m: float
     inside = (ground_x >= 0) & (ground_x < width) & (ground_y >= 0) & (ground_y < height)
     order = np.argsort(heights, kind="stable")
     order = order[inside[order]]
-    ground = np.zeros_like(rgb)
-    ground[ground_y[order], ground_x[order]] = rgb.reshape(-1, 3)[order]
+    landing = ground_y[order], ground_x[order]
+    ground = Rectified(np.zeros_like(rgb), np.full(agl_m.shape, np.nan, np.float32), np.ones(agl_m.shape, bool))
+    ground.rgb[landing] = rgb.reshape(-1, 3)[order]
+    ground.agl_m[landing] = heights[order]
+    ground.hidden[landing] = False
     return ground

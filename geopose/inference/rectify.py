@@ -1,9 +1,10 @@
 """Remove the building lean (relief displacement): move each pixel of an oblique image along its flow to the ground.
 
 `python -m geopose rectify RGB AGL VFLOW --out DIR` writes <stem>_RECT.tif (image), <stem>_RECT_AGL.tif (float32
-metres, NaN unknown) and <stem>_RECT_HIDDEN.tif (uint8, the occlusion mask: 1 where no pixel of the image lands). If
-several pixels land on the same place, the tallest is kept, because it is the one visible from above. The mask of
-<stem>_RECT.tif says where it shows something: neither hidden nor without data in the image.
+metres, NaN unknown) and <stem>_RECT_HIDDEN.tif (uint8, the occlusion mask: 1 where no surface of the image lands). If
+several surfaces land on the same place, the tallest is kept, because it is the one visible from above. The mask of
+<stem>_RECT.tif says where it shows something: neither hidden nor without data in the image. With --fill, image and
+heights also show something on hidden ground, and the occlusion mask says where that is.
 """
 
 import math
@@ -12,21 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numba import njit
-from rasterio.fill import fillnodata
 from rasterio.windows import Window
 
 from geopose.cli import Parser, UserError, progress
 from geopose.geometry import flow_direction
+from geopose.inference.fill import paint_hidden, reach_px
 from geopose.inference.outputs import refuse_overwriting
 from geopose.inference.scene_reader import SceneReader
+from geopose.inference.surface import HIDDEN_M, REACH_PX, UNKNOWN_M, close_cracks, land, sample, settle
 from geopose.io.files import make_folder
 from geopose.io.names import rectified_names
 from geopose.io.poses import VflowLabel, read_vflow
 from geopose.io.rasters import image_size, open_raster, raster_like, read_agl
 
 BLOCK_PX = 1024  # a scene is processed in squares of this side
-FILL_PX = 100  # largest distance of filled ground from visible ground
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Rectified:
 def rectify(rgb: np.ndarray, agl_m: np.ndarray, scale_px_per_m: float, angle_rad: float) -> Rectified:
     """Move an image uint8 [H,W,3 or 4] and its heights float [H,W] (metres, NaN unknown) to the ground frame.
 
-    A pixel p of height h lands on the pixel nearest to p + h * scale * d. If several land there, the tallest is kept,
-    of equally tall ones the one nearest to the pixel's centre, and of those the first in reading order. A pixel of
+    The heights are a surface: surface.py says where it is torn apart, and where it only slopes. A ground pixel gets the
+    tallest height that lands on it, and the colour of the place in the image where this height appears. A pixel of
     unknown height does not move, stays unknown, and is covered by any pixel of known height.
 
     Raises ValueError if image and heights differ in size.
@@ -58,53 +58,19 @@ def rectify(rgb: np.ndarray, agl_m: np.ndarray, scale_px_per_m: float, angle_rad
     if rgb.shape[:2] != agl_m.shape:
         raise ValueError(f"image {rgb.shape[:2]} and heights {agl_m.shape} differ in size")
     dx, dy = flow_direction(angle_rad) * scale_px_per_m
-    agl_m = agl_m.astype(np.float32, copy=False)
-    source = _land(agl_m, dx, dy)
-    hidden = source < 0
-    ground_rgb = rgb.reshape(-1, rgb.shape[2])[source]  # -1 where hidden: overwritten in the next line
-    ground_rgb[hidden] = 0
-    ground_agl_m = agl_m.reshape(-1)[source]
-    ground_agl_m[hidden] = np.nan
-    return Rectified(ground_rgb, ground_agl_m, hidden)
-
-
-@njit(cache=True)
-def _land(agl_m, dx_px_per_m, dy_px_per_m):
-    """For each ground pixel [H,W], the flat index of the image pixel that lands on it, or -1."""
-    height, width = agl_m.shape
-    source = np.full((height, width), -1, np.int32)
-    tallest_m = np.full((height, width), -np.inf, np.float32)
-    nearest = np.zeros((height, width), np.float32)
-    for y in range(height):
-        for x in range(width):
-            known = not np.isnan(agl_m[y, x])
-            rank_m = agl_m[y, x] if known else np.float32(-1e30)
-            shift_m = agl_m[y, x] if known else np.float32(0.0)
-            ground_x, ground_y = x + shift_m * dx_px_per_m, y + shift_m * dy_px_per_m
-            column, row = int(np.floor(ground_x + 0.5)), int(np.floor(ground_y + 0.5))
-            if not (0 <= column < width and 0 <= row < height):
-                continue
-            distance = np.float32((ground_x - column) ** 2 + (ground_y - row) ** 2)
-            taller = rank_m > tallest_m[row, column]
-            if taller or (rank_m == tallest_m[row, column] and distance < nearest[row, column]):
-                source[row, column] = y * width + x
-                tallest_m[row, column], nearest[row, column] = rank_m, distance
-    return source
+    agl_m = settle(agl_m.astype(np.float32, copy=False), scale_px_per_m, angle_rad)
+    ground_m = land(agl_m, scale_px_per_m, angle_rad)
+    ground_rgb, ground_m = close_cracks(sample(rgb, ground_m, dx, dy), ground_m)
+    hidden = ground_m == HIDDEN_M
+    ground_m[hidden | (ground_m == UNKNOWN_M)] = np.nan
+    if rgb.shape[2] == 4:
+        ground_rgb[..., 3][ground_rgb[..., 3] < 255] = 0  # mixed with a pixel without data
+    return Rectified(ground_rgb, ground_m, hidden)
 
 
 def fill_hidden(ground: Rectified) -> Rectified:
-    """Fill hidden pixels from the visible pixels around them, weighted by distance. The mask hidden does not change.
-
-    Pixels further than FILL_PX from any visible pixel stay black and NaN. Pixels without data are not copied.
-    """
-    seen = ~ground.hidden
-    source = seen & (ground.rgb[..., 3:] > 0).all(axis=2)
-    # fillnodata writes into what it is given
-    filled = np.stack([fillnodata(band.copy(), source, FILL_PX) for band in ground.rgb.transpose(2, 0, 1)], axis=2)
-    rgb = np.where(ground.hidden[..., None], filled, ground.rgb)
-    known = seen & ~np.isnan(ground.agl_m)
-    near = fillnodata(np.where(known, ground.agl_m, np.float32(np.nan)), known, FILL_PX)
-    return Rectified(rgb, np.where(seen, ground.agl_m, near), ground.hidden)
+    """Paint hidden pixels with the ground around them; see fill.py. The mask hidden does not change."""
+    return Rectified(*paint_hidden(ground.rgb, ground.agl_m, ground.hidden), ground.hidden)
 
 
 def rectify_files(image: SceneReader, agl: Path, out: Path, stem: str, pose: VflowLabel, fill: bool = False) -> float:
@@ -119,9 +85,9 @@ def rectify_files(image: SceneReader, agl: Path, out: Path, stem: str, pose: Vfl
     heights = (read_agl(agl, block) for block in blocks)
     limits_m = [(np.nanmin(h, initial=0), np.nanmax(h, initial=0)) for h in heights]
     moved_px = np.multiply.outer(flow_direction(pose.angle_rad) * pose.scale_px_per_m, limits_m)
-    forward_px = [math.ceil(px) + 1 for px in moved_px.max(axis=(1, 2))]  # x, y
-    backward_px = [math.ceil(-px) + 1 for px in moved_px.min(axis=(1, 2))]
-    margin = FILL_PX if fill else 0
+    forward_px = [math.ceil(px) + REACH_PX for px in moved_px.max(axis=(1, 2))]  # x, y
+    backward_px = [math.ceil(-px) + REACH_PX for px in moved_px.min(axis=(1, 2))]
+    margin = reach_px() if fill else 0
     hidden_px = 0
     rgb_path, agl_path, hidden_path = (out / name for name in rectified_names(stem))
     with (

@@ -6,10 +6,10 @@ import json
 import numpy as np
 
 from geopose.geometry import Pose
-from geopose.inference.rectify import rectify
+from geopose.inference.rectify import fill_hidden, rectify
 from geopose.pictures import HEIGHT_COLORMAP, colour_plane
 from geopose.report.page import fill_template
-from geopose.report.tiles import GREY, compare, drape, encode_jpeg
+from geopose.report.tiles import GREY, compare_lean, drape, encode_jpeg
 
 PICTURE_PX = 1024  # longest side of a picture in the page
 
@@ -19,13 +19,11 @@ def build_demo_page(title: str, facts: str, rgb: np.ndarray, agl_m: np.ndarray, 
 
     rgb uint8 [H,W,3]; agl_m float [H,W] metres, NaN unknown; title and facts: plain text.
     """
-    ground = rectify(rgb, agl_m, pose.scale_px_per_m, pose.angle_rad)
+    ground = fill_hidden(rectify(rgb, agl_m, pose.scale_px_per_m, pose.angle_rad))
     parts = {
         "title": html.escape(title),
         "facts": html.escape(facts),
-        "slider": compare(
-            rgb, ground.rgb, "image | lean removed by the predicted pose (black: hidden ground)", PICTURE_PX
-        ),
+        "slider": compare_lean(rgb, ground, "image | lean removed by the predicted pose", PICTURE_PX),
         "heights": show_heights(agl_m),
         "surface": json.dumps(drape(rgb, agl_m, pose, PICTURE_PX)),
     }

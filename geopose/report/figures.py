@@ -19,10 +19,12 @@ from geopose.geometry import (
     transform_pose,
     zoom_matrix,
 )
-from geopose.inference.rectify import rectify
+from geopose.inference.rectify import fill_hidden, rectify
 from geopose.pictures import HEIGHT_COLORMAP
+from geopose.report.before_after import draw_before_after
 from geopose.report.diagram import draw_network
 from geopose.report.gallery import draw_cities
+from geopose.report.hatching import hatch
 from geopose.report.panel import draw_flow, save
 from geopose.synthetic.appearance import Season
 from geopose.synthetic.cities import CITIES
@@ -33,6 +35,7 @@ from geopose.synthetic.render import render
 from geopose.synthetic.view import whole_scene_view
 
 DEFAULT = "configs/lite0_synthetic.yaml"  # the config whose network is drawn
+RELEASED = Path("runs/synthetic_lite0/fold0")  # the run whose heights the picture of lean removal shows
 
 
 def main() -> int:
@@ -43,7 +46,8 @@ def main() -> int:
     draw_laws(args.out / "laws.png")
     draw_network(args.out / "network.png", load_config(DEFAULT).model)
     draw_cities(args.out / "cities.png")
-    print(f"{args.out}: geometry.png, laws.png, network.png, cities.png")
+    draw_before_after(args.out / "rectify_before_after.png", RELEASED)
+    print(f"{args.out}: geometry.png, laws.png, network.png, cities.png, rectify_before_after.png")
     return 0
 
 
@@ -55,7 +59,7 @@ def draw_geometry(path: Path) -> None:
     view = whole_scene_view(scene, pose, 340, 340)
     radiance, agl_m = render(scene, view, Light((-0.6, 0.8), 1.2), Season(leaf=0.8, dryness=0.2))
     rgb = np.clip(radiance, 0, 255).astype(np.uint8)
-    ground = rectify(rgb, agl_m, pose.scale_px_per_m, pose.angle_rad)
+    ground = fill_hidden(rectify(rgb, agl_m, pose.scale_px_per_m, pose.angle_rad))
 
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13.5, 5), layout="constrained")
     left.imshow(rgb)
@@ -73,9 +77,9 @@ def draw_geometry(path: Path) -> None:
         fontsize=8.5,
     )
     figure.colorbar(shown, ax=middle, label="m", shrink=0.8)
-    right.imshow(ground.rgb)
+    right.imshow(hatch(ground.rgb, ground.hidden))
     right.set_title(
-        "rectified: pixel p moved to p + h s d\n(black: ground hidden behind what leans over it)", fontsize=8.5
+        "rectified: pixel p moved to p + h s d\n(hatched: ground hidden by what leans over it, filled in)", fontsize=8.5
     )
     save(figure, (left, middle, right), path)
 

@@ -10,9 +10,10 @@ matplotlib.use("Agg")  # draws without a display
 from matplotlib import pyplot as plt
 
 from geopose.geometry import flow_direction
-from geopose.inference.rectify import rectify
+from geopose.inference.rectify import fill_hidden, rectify
 from geopose.io.files import writing
 from geopose.pictures import HEIGHT_COLORMAP
+from geopose.report.hatching import hatch
 
 
 def draw_panel(
@@ -22,7 +23,7 @@ def draw_panel(
 
     rgb uint8 [H,W,3]; agl_m float [H,W] metres, NaN unknown. titles: the titles of the image and of the height.
     """
-    ground = rectify(rgb, agl_m, scale_px_per_m, angle_rad)
+    ground = fill_hidden(rectify(rgb, agl_m, scale_px_per_m, angle_rad))
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13.5, 4.9), layout="constrained")
     left.imshow(rgb)
     draw_flow(left, agl_m, scale_px_per_m, angle_rad)
@@ -30,8 +31,8 @@ def draw_panel(
     shown = middle.imshow(agl_m, cmap=HEIGHT_COLORMAP, vmin=0, vmax=max(1.0, np.nanpercentile(agl_m, 99.5)))
     middle.set_title(titles[1], fontsize=8.5)
     figure.colorbar(shown, ax=middle, label="m", shrink=0.8)
-    right.imshow(ground.rgb)
-    right.set_title("lean removed by the predicted pose (black: hidden ground)", fontsize=8.5)
+    right.imshow(hatch(ground.rgb, ground.hidden))
+    right.set_title("lean removed by the predicted pose (hatched: hidden ground, filled in)", fontsize=8.5)
     save(figure, (left, middle, right), path)
 
 

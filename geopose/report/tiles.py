@@ -8,12 +8,13 @@ import cv2
 import numpy as np
 
 from geopose.geometry import Pose, angle_error_rad, flow_direction
-from geopose.inference.rectify import rectify
+from geopose.inference.rectify import Rectified, fill_hidden, rectify
 from geopose.io.names import agl_name, label_of, vflow_name
 from geopose.io.poses import VflowLabel, parse_vflow, read_vflow
 from geopose.io.rasters import decode_agl, read_agl, read_rgb
 from geopose.io.tables import find_labels, read_test_table
 from geopose.pictures import HEIGHT_COLORMAP, colour_plane
+from geopose.report.hatching import hatch
 from geopose.report.panel import roof_points
 from geopose.scoring.submission import read_predictions
 
@@ -88,7 +89,7 @@ def describe_tile(tile: TestTile) -> str:
     rgb = read_rgb(tile.rgb_path)
     tall_m = max(3.0, float(np.nanpercentile(np.stack([tile.true_m, tile.agl_m]), 99.5)))
     wrong_m = max(1.0, float(np.nanpercentile(np.abs(tile.error_m), 99)))
-    ground = rectify(rgb, tile.agl_m, tile.pose.scale_px_per_m, tile.pose.angle_rad)
+    ground = fill_hidden(rectify(rgb, tile.agl_m, tile.pose.scale_px_per_m, tile.pose.angle_rad))
     pictures = {
         "image; predicted (blue) and true flow (yellow)": draw_flows(rgb, tile),
         f"true height, 0 to {tall_m:.0f} m": colour_plane(tile.true_m, 0, tall_m, HEIGHT_COLORMAP, GREY),
@@ -101,7 +102,7 @@ def describe_tile(tile: TestTile) -> str:
         f'<figure><img src="{encode_jpeg(picture)}" alt="{title}"><figcaption>{title}</figcaption></figure>'
         for title, picture in pictures.items()
     )
-    slider = compare(rgb, ground.rgb, "image | lean removed by the predicted pose (black: hidden ground)")
+    slider = compare_lean(rgb, ground, "image | lean removed by the predicted pose")
     facts = (
         f"{tile.tile_id}: RMSE {tile.rmse_m:.2f} m, angle error {tile.angle_error_deg:.1f}°, scale "
         f"{tile.pose.scale_px_per_m:.2f} px/m (truth {tile.true_pose.scale_px_per_m:.2f})"
@@ -109,13 +110,19 @@ def describe_tile(tile: TestTile) -> str:
     return f'<section class="tile"><h3>{facts}</h3><div class="pictures">{figures}{slider}</div></section>'
 
 
-def compare(before: np.ndarray, after: np.ndarray, caption: str, longest_px: int = PICTURE_PX) -> str:
-    """Two pictures uint8 [H,W,3] as HTML: a slider moves the border between them."""
+def compare_lean(rgb: np.ndarray, ground: Rectified, caption: str, longest_px: int = PICTURE_PX) -> str:
+    """The image uint8 [H,W,3] and the image without lean as HTML: a slider moves the border between them.
+
+    Hidden ground of `ground` should be filled. It is hatched, and a check box takes the hatching away.
+    """
+    filled, hatched = ground.rgb, hatch(ground.rgb, ground.hidden)
     return (
-        f'<figure><div class="compare"><img src="{encode_jpeg(before, longest_px)}" alt="image">'
-        f'<img class="after" src="{encode_jpeg(after, longest_px)}" alt="lean removed">'
+        f'<figure><div class="compare"><img src="{encode_jpeg(rgb, longest_px)}" alt="image">'
+        f'<img class="after" src="{encode_jpeg(filled, longest_px)}" alt="lean removed">'
+        f'<img class="after hatched" src="{encode_jpeg(hatched, longest_px)}" alt="lean removed, hatched">'
         '<input type="range" min="0" max="100" value="50" aria-label="image against lean removed"></div>'
-        f"<figcaption>{caption}</figcaption></figure>"
+        f'<figcaption>{caption}. <label><input type="checkbox" class="hatching" checked>hatch hidden ground</label>'
+        "</figcaption></figure>"
     )
 
 
@@ -149,11 +156,10 @@ def surface_of(tile: TestTile, data: Path) -> dict:
 def drape(rgb: np.ndarray, agl_m: np.ndarray, pose: Pose, longest_px: int = PICTURE_PX) -> dict:
     """The data of a 3D view: heights and depth divided by the image's width, and the image, all without lean.
 
-    rgb uint8 [H,W,3]; agl_m float [H,W] metres, NaN unknown. Hidden ground gets height 0 and the colours of the pixels
+    rgb uint8 [H,W,3]; agl_m float [H,W] metres, NaN unknown. Hidden ground gets the heights and colours of the ground
     around it.
     """
-    ground = rectify(rgb, agl_m, pose.scale_px_per_m, pose.angle_rad)
-    filled = cv2.inpaint(ground.rgb, ground.hidden.astype(np.uint8), 3, cv2.INPAINT_TELEA)
+    ground = fill_hidden(rectify(rgb, agl_m, pose.scale_px_per_m, pose.angle_rad))
     height, width = agl_m.shape
     rows, columns = (min(SURFACE_CELLS, side) for side in (height, width))
     heights_m = cv2.resize(np.nan_to_num(ground.agl_m), (columns, rows), interpolation=cv2.INTER_NEAREST)
@@ -163,5 +169,5 @@ def drape(rgb: np.ndarray, agl_m: np.ndarray, pose: Pose, longest_px: int = PICT
         "columns": columns,
         "depth": height / width,
         "heights": [round(float(share), 4) for share in shares.ravel()],
-        "image": encode_jpeg(filled, longest_px),
+        "image": encode_jpeg(ground.rgb, longest_px),
     }

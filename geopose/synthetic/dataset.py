@@ -27,7 +27,7 @@ from geopose.io.rasters import encode_agl, encode_rgb
 from geopose.io.tables import write_csv
 from geopose.synthetic.appearance import Season
 from geopose.synthetic.cities import CITIES, City, deal, district_weights
-from geopose.synthetic.ground import build_scene
+from geopose.synthetic.ground import Scene, build_scene
 from geopose.synthetic.labels import WATER_SHARE, add_faults, clean_label
 from geopose.synthetic.layout import plan_place
 from geopose.synthetic.light import Light
@@ -197,32 +197,45 @@ def plan_views(place: Place, options: Options) -> list[ViewPlan]:
 
 def make_place(root: Path, place: Place, options: Options) -> int:
     """Build the scene of a place and write the files of all its tiles. Returns the number of tiles."""
-    city = CITIES[place.city]
-    rng = np.random.default_rng(np.random.SeedSequence(options.seed, spawn_key=(*place.key, 1)))
     views = plan_views(place, options)
-    reach_m = max(options.size * v.pose.gsd_m / 2 + max(abs(v.shift_x_m), abs(v.shift_y_m)) for v in views) + MARGIN_M
-    size_cells = int(np.ceil(2 * reach_m / SCENE_GSD_M))
-    in_test = place.half == "test"
-    scene = build_scene(plan_place(city, place.district, size_cells, SCENE_GSD_M, 0.0 if in_test else CHANGE, rng))
+    scene, rng = build_place(place, options)
     water_returns = rng.random() > WATER_SHARE
     severity = rng.gamma(4.0, 0.25)
     for index, (tile_id, plan) in enumerate(zip(place.tile_ids, views, strict=True)):
         view_rng = np.random.default_rng(np.random.SeedSequence(options.seed, spawn_key=(*place.key, 2, index)))
-        middle = (size_cells - 1) / 2
-        view = View(
-            plan.pose,
-            options.size,
-            options.size,
-            middle + plan.shift_x_m / SCENE_GSD_M,
-            middle + plan.shift_y_m / SCENE_GSD_M,
-        )
-        radiance, agl_m = render(scene, view, _light(city, view_rng), _season(city, view_rng))
-        rgb = expose(radiance, random_sensor(view_rng, plan.pose.gsd_m), view_rng)
+        view = view_of(plan, scene, options.size)
+        rgb, agl_m = photograph(scene, view, CITIES[place.city], view_rng)
         agl_m = clean_label(scene, agl_m, view, water_returns)
-        if not in_test:
+        if place.half == "train":
             agl_m = add_faults(agl_m, severity, view_rng)
         write_tile(root, place.half, tile_id, rgb, agl_m, plan.pose, options.rgb_format)
     return len(views)
+
+
+def build_place(place: Place, options: Options) -> tuple[Scene, np.random.Generator]:
+    """The scene of a place, large enough for all its views, and the generator of its further random choices."""
+    rng = np.random.default_rng(np.random.SeedSequence(options.seed, spawn_key=(*place.key, 1)))
+    views = plan_views(place, options)
+    reach_m = max(options.size * v.pose.gsd_m / 2 + max(abs(v.shift_x_m), abs(v.shift_y_m)) for v in views) + MARGIN_M
+    size_cells = int(np.ceil(2 * reach_m / SCENE_GSD_M))
+    change = CHANGE if place.half == "train" else 0.0
+    return build_scene(plan_place(CITIES[place.city], place.district, size_cells, SCENE_GSD_M, change, rng)), rng
+
+
+def view_of(plan: ViewPlan, scene: Scene, size_px: int) -> View:
+    """The planned view of a scene, with the pixels of a tile."""
+    middle = (len(scene.height_m) - 1) / 2
+    shift_x, shift_y = plan.shift_x_m / SCENE_GSD_M, plan.shift_y_m / SCENE_GSD_M
+    return View(plan.pose, size_px, size_px, middle + shift_x, middle + shift_y)
+
+
+def photograph(scene: Scene, view: View, city: City, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Image uint8 [H, W, 3] and heights float32 [H, W] (metres) of a view, in a light and by a sensor from rng.
+
+    Generators of the same seed give all views of a scene the same light and sensor.
+    """
+    radiance, agl_m = render(scene, view, _light(city, rng), _season(city, rng))
+    return expose(radiance, random_sensor(rng, view.pose.gsd_m), rng), agl_m
 
 
 def _light(city: City, rng: np.random.Generator) -> Light:

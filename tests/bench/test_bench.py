@@ -7,13 +7,14 @@ import pytest
 from helpers import REPO, assert_user_error, ok, run, write_competition
 
 from geopose.bench.command import measure_probe
+from geopose.bench.lean import measure, places_of_test_half, see_twice, summarise
 from geopose.bench.rectify import rectify_by_sorting
 from geopose.bench.renderer import RENDER_PARTS
 from geopose.bench.score import score_in_two_passes
 from geopose.bench.table import Row, format_table
 from geopose.bench.timing import alternate, time_shares
 from geopose.cli import UserError
-from geopose.inference.rectify import rectify
+from geopose.inference.rectify import Rectified, rectify
 from geopose.scoring.evaluate import evaluate
 from geopose.synthetic.dataset import Options, make_dataset
 
@@ -24,11 +25,29 @@ def test_both_ways_of_scoring_agree(tmp_path):
     assert score_in_two_passes(tmp_path / "truth", tmp_path / "train") == pytest.approx(expected, abs=1e-9)
 
 
-def test_both_ways_of_rectifying_agree():
+def test_both_ways_of_rectifying_agree_where_nothing_is_torn():
     rng = np.random.default_rng(4)
     rgb = rng.integers(1, 255, (40, 50, 3), dtype=np.uint8)
-    agl_m = rng.permutation(2000).reshape(40, 50).astype(np.float32) / 100  # no two heights are equal: no ties
-    np.testing.assert_array_equal(rectify_by_sorting(rgb, agl_m, 1.3, 0.7), rectify(rgb, agl_m, 1.3, 0.7).rgb)
+    agl_m = np.zeros((40, 50), np.float32)
+    agl_m[10:20, 20:30], agl_m[25:35, 5:20] = 6.0, 3.0  # flat roofs that move by whole pixels
+    common, ours = rectify_by_sorting(rgb, agl_m, 1.0, 0.0), rectify(rgb, agl_m, 1.0, 0.0)
+    for one, other in zip(vars(common).values(), vars(ours).values(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert common.hidden.sum() == 6 * 10 + 3 * 15
+
+
+def test_a_perfect_removal_of_lean_has_perfect_figures():
+    place = places_of_test_half(Options(train=4, test=4, size=96, seed=1))[1]
+    seen = see_twice(place, Options(train=4, test=4, size=96, seed=1))
+    perfect = Rectified(np.where(seen.hidden[..., None], 0, seen.down_rgb), seen.down_m.copy(), seen.hidden)
+    figures = summarise(measure(perfect, seen))
+    assert 0 < figures["hidden"] < 0.5
+    assert figures["recall"] == figures["precision"] == figures["iou"] == 1
+    assert 0 < figures["filled"] < figures["mean_ground"]
+    ours = rectify(seen.rgb, seen.agl_m, seen.pose.scale_px_per_m, seen.pose.angle_rad)
+    common = rectify_by_sorting(seen.rgb, seen.agl_m, seen.pose.scale_px_per_m, seen.pose.angle_rad)
+    ours, common = summarise(measure(ours, seen)), summarise(measure(common, seen))
+    assert ours["iou"] > common["iou"] > 0.3 and ours["precision"] > common["precision"]
 
 
 def test_functions_are_called_alternately():

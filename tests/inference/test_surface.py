@@ -1,0 +1,133 @@
+"""Heights moved to the ground as a surface, on rendered scenes: no tears, whole occlusions, straight roofs."""
+
+import cv2
+import numpy as np
+import pytest
+from scenes import ANGLES_RAD, bare_scene, oblique_pose, tower_scene
+
+from geopose.geometry import flow_direction
+from geopose.inference.rectify import fill_hidden, rectify
+from geopose.synthetic.view import whole_scene_view
+from geopose.synthetic.visibility import visible_agl
+
+SIZE = 200
+NOISE = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+
+
+def seen_heights(scene, pose):
+    return visible_agl(scene.height_m, scene.gsd_m, whole_scene_view(scene, pose, SIZE, SIZE))
+
+
+def hidden_regions(hidden):
+    """Areas of connected hidden regions away from the edge of the image, where the scene goes on unseen."""
+    inside = np.zeros_like(hidden)
+    inside[30:-30, 30:-30] = hidden[30:-30, 30:-30]
+    _, _, stats, _ = cv2.connectedComponentsWithStats(inside.astype(np.uint8), connectivity=8)
+    return sorted(stats[1:, cv2.CC_STAT_AREA], reverse=True)
+
+
+@pytest.mark.parametrize("angle_rad", ANGLES_RAD)
+def test_a_sloping_roof_does_not_tear(angle_rad):
+    rows, columns = np.indices((SIZE, SIZE)) * 0.4 - 40.0
+    away_m = np.hypot(rows, columns)
+    scene = bare_scene(np.maximum(0, 12 - 0.7 * away_m))  # a cone: its slopes face every way
+    pose = oblique_pose(angle_rad)
+    agl_m = seen_heights(scene, pose)
+    ground = rectify(NOISE, agl_m, pose.scale_px_per_m, pose.angle_rad)
+    assert agl_m.max() > 10 and not ground.hidden[40:-40, 40:-40].any()
+    assert np.abs(ground.agl_m - scene.height_m)[40:-40, 40:-40].max() < 0.6
+
+
+@pytest.mark.parametrize("angle_rad", ANGLES_RAD)
+def test_a_tree_has_no_single_hidden_pixels(angle_rad):
+    rows, columns = np.indices((SIZE, SIZE)) * 0.4 - 40.0
+    crown_m = 9 * np.exp(-(rows**2 + columns**2) / 18)
+    agl_m = np.where(crown_m > 0.5, crown_m, 0).astype(np.float32)
+    pose = oblique_pose(angle_rad, off_nadir_deg=32)
+    ground = rectify(NOISE, agl_m, pose.scale_px_per_m, pose.angle_rad)
+    areas = hidden_regions(ground.hidden)
+    assert len(areas) == 1 and areas[0] >= 12
+
+
+@pytest.mark.parametrize("blur_px", [0, 2, 4])
+@pytest.mark.parametrize("angle_rad", ANGLES_RAD)
+def test_ground_behind_a_box_is_one_region_of_the_right_size(angle_rad, blur_px):
+    scene, footprint = tower_scene()
+    pose = oblique_pose(angle_rad)
+    agl_m = seen_heights(scene, pose)
+    if blur_px:  # edges as soft as those that a network predicts
+        agl_m = cv2.GaussianBlur(agl_m, (0, 0), blur_px)
+    ground = rectify(NOISE, agl_m, pose.scale_px_per_m, pose.angle_rad)
+    areas = hidden_regions(ground.hidden)
+    dx, dy = np.abs(flow_direction(angle_rad)) * 20 * pose.scale_px_per_m
+    expected = 40 * dy + 30 * dx - dx * dy if dx < 40 and dy < 30 else None
+    swept = np.zeros_like(footprint)  # what the box covers on its way from its footprint to where it appears
+    for share in np.linspace(0, 1, 200):
+        shift = -flow_direction(angle_rad) * 20 * pose.scale_px_per_m * share
+        swept |= (
+            cv2.warpAffine(
+                footprint.astype(np.uint8),
+                np.array([[1, 0, shift[0]], [0, 1, shift[1]]]),
+                (SIZE, SIZE),
+                flags=cv2.INTER_NEAREST,
+            )
+            > 0
+        )
+    expected = (swept & ~footprint).sum()
+    assert expected > 300
+    assert sum(areas[1:]) <= 0.01 * expected, "one region"
+    assert areas[0] == pytest.approx(expected, rel=0.12 if blur_px == 0 else 0.3)
+
+
+@pytest.mark.parametrize("angle_rad", ANGLES_RAD)
+def test_roofs_keep_straight_edges(angle_rad):
+    scene, footprint = tower_scene()
+    pose = oblique_pose(angle_rad)
+    agl_m = cv2.GaussianBlur(seen_heights(scene, pose), (0, 0), 2)
+    ground = rectify(NOISE, agl_m, pose.scale_px_per_m, pose.angle_rad)
+    roof = np.nan_to_num(ground.agl_m) > 10
+    assert (roof & footprint).sum() / (roof | footprint).sum() > 0.9
+    core = roof[90:110, 70:130].astype(int)  # rows across the middle of the tower, without its corners
+    for first in (core.argmax(axis=1), core[:, ::-1].argmax(axis=1)):
+        assert first.max() - first.min() <= 2, "a side of the roof is a straight line"
+    assert roof[90:110, 85:115].all(), "the roof has no gaps"
+
+
+def test_a_crack_gets_the_colours_of_its_two_sides():
+    rgb = np.zeros((30, 60, 3), np.uint8)
+    rgb[:, :30], rgb[:, 30:] = 100, 140
+    agl_m = np.zeros((30, 60), np.float32)
+    agl_m[:, 30:] = 1.0  # the step moves the right part by one pixel, so that one column is left between the two
+    ground = rectify(rgb, agl_m, 1.0, np.pi / 2)
+    assert not ground.hidden.any()
+    np.testing.assert_array_equal(ground.rgb[:, 30], 120)
+    agl_m[:, 30:] = 3.0
+    assert rectify(rgb, agl_m, 1.0, np.pi / 2).hidden[:, 30:33].all(), "three columns are an occlusion"
+
+
+def test_the_tallest_wins_and_unknown_heights_stay():
+    rgb = np.random.default_rng(1).integers(0, 256, (20, 40, 3), dtype=np.uint8)
+    agl_m = np.zeros((20, 40), np.float32)
+    agl_m[5:15, 10:16], agl_m[8:10, 25:30] = 8.0, np.nan
+    ground = rectify(rgb, agl_m, 1.0, np.pi / 2)
+    assert (ground.agl_m[5:15, 18:24] == 8).all()
+    np.testing.assert_array_equal(ground.rgb[5:15, 18:24], rgb[5:15, 10:16])
+    assert np.isnan(ground.agl_m[8:10, 25:30]).all() and not ground.hidden[8:10, 25:30].any()
+    np.testing.assert_array_equal(ground.rgb[8:10, 25:30], rgb[8:10, 25:30])
+
+
+def test_filled_ground_looks_like_the_ground_and_not_like_the_roof():
+    scene, _ = tower_scene()
+    pose = oblique_pose(0.3)
+    agl_m = seen_heights(scene, pose)
+    grain = np.random.default_rng(2).integers(-6, 7, (SIZE, SIZE, 3))
+    rgb = (np.where(agl_m[..., None] > 0.5, 220, 90) + grain).astype(np.uint8)
+    ground = rectify(rgb, agl_m, pose.scale_px_per_m, pose.angle_rad)
+    filled = fill_hidden(ground)
+    inner = ground.hidden.copy()
+    inner[:30], inner[-30:], inner[:, :30], inner[:, -30:] = False, False, False, False
+    assert inner.sum() > 300
+    assert np.abs(filled.rgb[inner].astype(int) - 90).max() <= 8
+    assert (filled.agl_m[inner] < 0.5).all()
+    np.testing.assert_array_equal(filled.hidden, ground.hidden)
+    np.testing.assert_array_equal(filled.rgb[~ground.hidden], ground.rgb[~ground.hidden])
