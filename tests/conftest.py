@@ -20,13 +20,21 @@ def competition(tmp_path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def job(tmp_path_factory):
-    """data -> folds -> train 2 steps -> predict, on 8 .j2k tiles of 96 px."""
-    root = tmp_path_factory.mktemp("job")
-    data, folds, run_dir, out = root / "data", root / "folds.csv", root / "runs" / "fold0", root / "submission.tar.gz"
-    synthetic = ("-m", "geopose", "synthesize", "--out", data, "--train", 8, "--test", 4, "--size", 96)
+def rendered(tmp_path_factory) -> Path:
+    """A competition folder of 8 training and 4 test tiles of 128 px, .j2k."""
+    data = tmp_path_factory.mktemp("rendered") / "data"
+    synthetic = ("-m", "geopose", "synthesize", "--out", data, "--train", 8, "--test", 4, "--size", 128)
     ok(run(*synthetic, "--rgb-format", "j2k"))
     assert len(list((data / "train").glob("*_RGB.j2k"))) == 8
+    return data
+
+
+@pytest.fixture(scope="session")
+def job(rendered, tmp_path_factory):
+    """data -> folds -> train 2 steps of the released run -> predict, on rendered tiles."""
+    root = tmp_path_factory.mktemp("job")
+    data, folds, run_dir, out = root / "data", root / "folds.csv", root / "runs" / "fold0", root / "submission.tar.gz"
+    data.symlink_to(rendered)
     make_folds(data, folds)
     ok(train(data, folds, run_dir))
     print(ok(predict(data, run_dir, out, "--tta", "d4")))

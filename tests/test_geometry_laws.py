@@ -107,11 +107,12 @@ def test_angles_wrap_and_differ_as_on_a_circle(a, b, length):
     assert geometry.angle_error_rad(a, b) == pytest.approx(gap(a, b), abs=1e-9)
 
 
-@given(st.floats(0.05, 5), st.integers(0, 2**32 - 1), st.floats(0.01, 0.9))
-def test_scale_is_least_squares_of_the_known_pixels(scale, seed, unknown):
+@given(st.floats(0.05, 5), st.integers(0, 2**32 - 1), st.floats(0.01, 0.9), st.sampled_from([1.0, 1e-3]))
+def test_scale_is_least_squares_of_the_known_pixels(scale, seed, unknown, unit_m):
+    """Also of heights that are nearly 0."""
     rng = np.random.default_rng(seed)
-    agl_m, noise_px, lost = rng.uniform(0.1, 60, (5, 6)), rng.normal(0, 3, (5, 6)), rng.random((5, 6)) < unknown
-    mag_px = scale * agl_m + noise_px
+    agl_m, lost = unit_m * rng.uniform(0.1, 60, (5, 6)), rng.random((5, 6)) < unknown
+    mag_px = scale * agl_m + rng.normal(0, 3, (5, 6))
     lost[0, 0] = False
     expected = np.linalg.lstsq(agl_m[~lost][:, None], mag_px[~lost], rcond=None)[0][0]
     for plane in (mag_px, agl_m):
@@ -131,6 +132,8 @@ def test_turned_images_and_turned_poses_agree(first, second, pose):
     length = math.hypot(*flow_px)
     pose = Pose(math.atan2(flow_px[0], flow_px[1]) % (2 * PI), length, pose.gsd_m)
     for element in (first, second):
+        bands = geometry.apply_d4(np.stack([image, -image]), element)
+        np.testing.assert_array_equal(bands, np.stack([geometry.apply_d4(plane, element) for plane in (image, -image)]))
         image, pose = geometry.apply_d4(image, element), transform_pose(pose, geometry.D4_MATRICES[element])
     roof, ground = (np.argwhere(image == value)[0][::-1] for value in (1, 2))
     np.testing.assert_allclose(geometry.ground_position(*roof, 1.0, pose), ground, atol=1e-9)

@@ -4,7 +4,7 @@ import cProfile
 
 import numpy as np
 import pytest
-from helpers import REPO, assert_user_error, ok, run, write_competition
+from helpers import assert_user_error, ok, run, run_alone, write_competition
 
 from geopose.bench.command import measure_probe
 from geopose.bench.lean import measure, places_of_test_half, see_twice, summarise
@@ -88,7 +88,7 @@ def test_the_renderer_has_the_functions_whose_shares_are_measured(tmp_path):
 
 def test_help_does_not_import_catalyst():
     code = "import sys, geopose.bench.command; print('catalyst' in sys.modules)"
-    assert ok(run("-c", code, PYTHONPATH=str(REPO))).strip() == "False"
+    assert ok(run_alone("-c", code)).strip() == "False"
 
 
 def test_an_unknown_item_is_refused():

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import CONFIG, REPO, TINY, assert_user_error, run
+from helpers import CONFIG, REPO, TINY_CONFIG, assert_user_error, run
 
 from geopose.bench import recipes
 from geopose.bench.recipes import PRECISIONS, RecipeRow, Speed, format_row, measure_recipe, measure_recipes
@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def config():
-    return load_config(REPO / CONFIG, [*TINY, "model.encoder_weights=none"])
+    return load_config(REPO / CONFIG, [*TINY_CONFIG, "model.encoder_weights=none"])
 
 
 @pytest.mark.parametrize("compiled", [False, True])

@@ -1,23 +1,36 @@
 """The whole job through the real scripts, on tiny real files."""
 
 import json
+import sys
 import tarfile
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import CONFIG, TINY, assert_user_error, make_folds, ok, predict, run, train, write_competition
+from helpers import (
+    CONFIG,
+    RELEASED_CONFIG,
+    TINY,
+    assert_user_error,
+    make_folds,
+    ok,
+    predict,
+    run,
+    train,
+    write_competition,
+)
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from geopose.config import BlendConfig
-from geopose.inference.calibration import Calibration
+from geopose.inference.calibration import Calibration, Factors, read_calibration
 from geopose.inference.ensemble import Ensemble
 from geopose.inference.tta import detail_beyond
-from geopose.io.names import agl_name, vflow_name
+from geopose.io.names import agl_name, city_of, vflow_name
 from geopose.io.poses import read_vflow
 from geopose.io.rasters import read_agl, read_rgb
 from geopose.io.tables import read_folds, read_test_table, read_train_table
+from geopose.runs import compare
 from geopose.runs.folder import checkpoint_paths, read_manifest, run_config
 
 
@@ -53,19 +66,35 @@ def test_a_run_folder_is_complete(job):
     assert picture.width == 4 * picture.height
 
 
-def test_the_tarball_holds_what_the_model_predicts(job):
+@pytest.fixture(scope="module")
+def unpacked(job):
+    """The files of the job's tarball."""
+    with tarfile.open(job / "submission.tar.gz") as tar:
+        tar.extractall(job / "unpacked", filter="data")
+    return job / "unpacked"
+
+
+def test_the_heights_are_real(job, unpacked):
+    """Otherwise the tests of this file would compare zeros with zeros."""
+    folders = unpacked, job / "data" / "truth"
+    ids = read_test_table(job / "data").id
+    predicted_m, true_m = (np.stack([read_agl(folder / agl_name(i)) for i in ids]) for folder in folders)
+    known = ~np.isnan(true_m)
+    error_m = (predicted_m - true_m)[known]
+    assert predicted_m.std() > 1
+    assert 1 - np.square(error_m).mean() / true_m[known].var() > 0.3
+
+
+def test_the_tarball_holds_what_the_model_predicts(job, unpacked):
     """The heights in the tarball are the model's to half a centimetre, and the pose is the same up to rounding."""
     table = read_test_table(job / "data")
     ensemble = Ensemble([job / "runs" / "fold0"], BlendConfig(tta="d4"), torch.device("cpu"), Calibration())
     predictions = list(ensemble.predict_tiles(table))
     assert [p.tile_id for p in predictions] == table.id.tolist()
-    with tarfile.open(job / "submission.tar.gz") as tar:
-        tar.extractall(job / "unpacked", filter="data")
     for p in predictions:
-        stored_m = read_agl(job / "unpacked" / agl_name(p.tile_id))
-        assert np.abs(stored_m - np.maximum(p.agl_m, 0)).max() <= 0.005 + 1e-6
-        agl_path = job / "unpacked" / agl_name(p.tile_id)
-        label = read_vflow(job / "unpacked" / vflow_name(p.tile_id), agl_path)
+        agl_path = unpacked / agl_name(p.tile_id)
+        assert np.abs(read_agl(agl_path) - np.maximum(p.agl_m, 0)).max() <= 0.005 + 1e-5
+        label = read_vflow(unpacked / vflow_name(p.tile_id), agl_path)
         assert label.scale_px_per_m == pytest.approx(max(p.scale_px_per_m, 0), rel=1e-6)  # no scale is below 0
         assert label.angle_rad == pytest.approx(p.angle_rad, abs=1e-6)
 
@@ -154,7 +183,7 @@ def test_out_of_fold_predictions_cover_the_training_half(job, other_fold):
     ensemble = Ensemble([other_fold], BlendConfig(tta="none"), torch.device("cpu"), Calibration())
     by_other = next(ensemble.predict_tiles(tile))
     stored_m = read_agl(out / agl_name(by_other.tile_id))
-    assert np.abs(stored_m - np.maximum(by_other.agl_m, 0)).max() <= 0.005 + 1e-6
+    assert np.abs(stored_m - np.maximum(by_other.agl_m, 0)).max() <= 0.005 + 1e-5
 
     written = (out / agl_name(table.id[0])).stat().st_mtime_ns
     assert ok(run(*command, "--runs", *runs)) == shown
@@ -162,16 +191,29 @@ def test_out_of_fold_predictions_cover_the_training_half(job, other_fold):
     assert_user_error(
         run(*command, "--runs", *runs, "--tta", "d4"), "holds predictions of other images, checkpoints or views"
     )
-    ok(predict(data, other_fold, job / "calibrated.tar.gz", "--tta", "none", "--calibration", out / "calibration.json"))
+    flags = ("--tta", "none", "--zooms", 1, "--calibration", out / "calibration.json")
+    ok(predict(data, other_fold, job / "calibrated.tar.gz", *flags))
+    with tarfile.open(job / "calibrated.tar.gz") as tar:
+        tar.extractall(job / "calibrated", filter="data")
+    factors = read_calibration(out / "calibration.json")
+    assert any(factors.factors(city) != Factors() for city in table.city)
+    for plain in ensemble.predict_tiles(read_test_table(data)):
+        own, agl_path = factors.factors(city_of(plain.tile_id)), job / "calibrated" / agl_name(plain.tile_id)
+        assert np.abs(read_agl(agl_path) - np.maximum(own.agl * plain.agl_m, 0)).max() <= 0.005 + 1e-5
+        label = read_vflow(job / "calibrated" / vflow_name(plain.tile_id), agl_path)
+        assert label.scale_px_per_m == pytest.approx(max(own.scale * plain.scale_px_per_m, 0), rel=1e-5)
 
 
-def test_variants_and_seeds_are_trained_and_tabulated(job):
-    other = {"config": CONFIG, "settings": ["loss.agl=wing"]}
-    plan = {"config": CONFIG, "budget": TINY, "seeds": [1, 2], "variants": {"default": [], "wing": other}}
+def test_variants_and_seeds_are_trained_and_tabulated(job, monkeypatch):
+    other = {"config": RELEASED_CONFIG, "settings": ["loss.agl=wing"]}
+    plan = {"config": RELEASED_CONFIG, "budget": TINY, "seeds": [1, 2], "variants": {"default": [], "wing": other}}
     listed, out = job / "plan.yaml", job / "table"
     listed.write_text(json.dumps(plan))
     words = ("--data", job / "data", "--folds", job / "folds.csv", "--runs", job / "variants", "--out", out)
-    ok(run("-m", "geopose", "compare", listed, *words))
+    with monkeypatch.context() as patch:  # forked processes start sooner than those of the command
+        patch.setattr(compare, "run_process", lambda *words: ok(run("-m", "geopose", *words)))
+        patch.setattr(sys, "argv", ["compare", str(listed), *map(str, words)])
+        assert not compare.main()
     table = pd.read_csv(out.with_suffix(".csv"))
     assert list(zip(table.variant, table.seed, strict=True)) == [(v, s) for s in (1, 2) for v in ("default", "wing")]
     assert (table.optimizer_steps == 2).all() and table.score.nunique() == 4
@@ -184,7 +226,8 @@ def test_variants_and_seeds_are_trained_and_tabulated(job):
     truth = job / "data" / "truth"
     ok(run("-m", "geopose", "evaluate", "--truth", truth, "--pred", tarball, "--json", job / "wing.json"))
     assert json.loads((job / "wing.json").read_text())["final_r2"] == pytest.approx(table.score.iloc[3], abs=1e-6)
-    assert "is finished" in ok(run("-m", "geopose", "compare", listed, *words))
+    listed.write_text(json.dumps(plan | {"variants": {"wing": other}}))
+    assert "is finished" in ok(run("-m", "geopose", "compare", listed, *words[:-1], job / "again"))
 
     words = ("--data", job / "data", "--folds", job / "folds.csv", "--runs", job / "typo", "--out", out)
     listed.write_text(json.dumps(plan | {"variants": {"first": [], "late": ["loss.agll=wing"]}}))
@@ -192,17 +235,6 @@ def test_variants_and_seeds_are_trained_and_tabulated(job):
     listed.write_text(json.dumps(plan | {"sedes": [1]}))
     assert_user_error(run("-m", "geopose", "compare", listed, *words), "sedes")
     assert not (job / "typo").exists()
-
-
-def test_two_processes_train_one_model(job):
-    """Distributed training over gloo writes one set of files."""
-    run_dir = job / "runs" / "two"
-    ok(train(job / "data", job / "folds.csv", run_dir, "train.gpus=2"))
-    manifest = read_manifest(run_dir)
-    assert manifest["processes"] == 2
-    assert manifest["crops_seen"] == 8
-    assert len(pd.read_csv(run_dir / "metrics.csv")) == 1
-    assert len(checkpoint_paths(run_dir)) == 1
 
 
 def test_a_folder_of_other_cities_trains_predicts_and_scores_in_the_same_way(tmp_path):

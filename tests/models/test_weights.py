@@ -3,7 +3,7 @@
 import pytest
 import timm
 import torch
-from helpers import run
+from helpers import run_alone
 from safetensors.torch import save_file
 
 from geopose.cli import UserError
@@ -81,6 +81,6 @@ def test_a_download_without_a_network_is_one_line():
         "from geopose.models.encoders import create_encoder; "
         "run_command(lambda: create_encoder(ModelConfig('resnet18', 'download')))"
     )
-    done = run("-W", "ignore", "-c", code, HF_HUB_OFFLINE="1", HF_HOME="/nonexistent")
+    done = run_alone("-W", "ignore", "-c", code, HF_HUB_OFFLINE="1", HF_HOME="/nonexistent")
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
     assert "encoder_weights=download: no weights of resnet18 could be downloaded" in done.stderr.splitlines()[-1]

@@ -197,3 +197,12 @@ def test_angle_error_is_the_smaller_difference():
     row = scored({"ARG": [(true, true, 1.2, 1.0, 0.05, 2 * np.pi - 0.05)]}).compute()["cities"]["ARG"]
     assert row["angle_error_deg"] == pytest.approx(np.degrees(0.1))
     assert row["scale_error_px_per_m"] == pytest.approx(0.2)
+
+
+def test_errors_of_the_pose_are_means_over_images():
+    scores, heights_m = PoseScores(["ARG"]), np.array([[0.0, 9.0]])
+    for scale_error, angle_error in ((0.1, 0.2), (-0.3, -0.4), (0.2, 0.0)):
+        scores.update("ARG", heights_m, heights_m, 1 + scale_error, 1.0, 2 + angle_error, 2.0)
+    row = scores.compute()["cities"]["ARG"]
+    assert row["angle_error_deg"] == pytest.approx(np.degrees(0.2)) and row["images"] == 3
+    assert row["scale_error_px_per_m"] == pytest.approx(0.2)
