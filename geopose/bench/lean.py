@@ -94,12 +94,20 @@ def probe_lean(run: Path) -> dict[str, float]:
     sums: dict[str, np.ndarray] = {}
     for place in progress(places_of_test_half(TILES), "places", unit="place"):
         seen = see_twice(place, TILES)
+        sums["render"] = sums.get("render", 0) + measure(perfect_ground(seen), seen)
         for kind, agl_m in (("true", seen.agl_m), ("predicted", predict_heights(ensemble, seen))):
             for way, remove in WAYS.items():
                 ground = remove(seen.rgb, agl_m, seen.pose.scale_px_per_m, seen.pose.angle_rad)
                 name = f"{kind} {way}"
                 sums[name] = sums.get(name, 0) + measure(ground, seen)
     return {f"{name} {key}": value for name, total in sums.items() for key, value in summarise(total).items()}
+
+
+def perfect_ground(seen: SeenTwice) -> Rectified:
+    """The ground as the best removal of lean would show it: the render from above without what the image hides."""
+    return Rectified(
+        np.where(seen.hidden[..., None], 0, seen.down_rgb), np.where(seen.hidden, np.nan, seen.down_m), seen.hidden
+    )
 
 
 def load_run(run: Path) -> Ensemble:

@@ -44,12 +44,11 @@ def test_a_tree_has_no_single_hidden_pixels(angle_rad):
     crown_m = 9 * np.exp(-(rows**2 + columns**2) / 18)
     agl_m = np.where(crown_m > 0.5, crown_m, 0).astype(np.float32)
     pose = oblique_pose(angle_rad, off_nadir_deg=32)
-    ground = rectify(NOISE, agl_m, pose.scale_px_per_m, pose.angle_rad)
-    areas = hidden_regions(ground.hidden)
-    assert len(areas) == 1 and areas[0] >= 12
+    areas = hidden_regions(rectify(NOISE, agl_m, pose.scale_px_per_m, pose.angle_rad).hidden)
+    assert areas[0] >= 50 and sum(areas[1:]) <= 4
 
 
-@pytest.mark.parametrize("blur_px", [0, 2, 4])
+@pytest.mark.parametrize("blur_px", [0, 2])
 @pytest.mark.parametrize("angle_rad", ANGLES_RAD)
 def test_ground_behind_a_box_is_one_region_of_the_right_size(angle_rad, blur_px):
     scene, footprint = tower_scene()
@@ -57,40 +56,49 @@ def test_ground_behind_a_box_is_one_region_of_the_right_size(angle_rad, blur_px)
     agl_m = seen_heights(scene, pose)
     if blur_px:  # edges as soft as those that a network predicts
         agl_m = cv2.GaussianBlur(agl_m, (0, 0), blur_px)
-    ground = rectify(NOISE, agl_m, pose.scale_px_per_m, pose.angle_rad)
-    areas = hidden_regions(ground.hidden)
-    dx, dy = np.abs(flow_direction(angle_rad)) * 20 * pose.scale_px_per_m
-    expected = 40 * dy + 30 * dx - dx * dy if dx < 40 and dy < 30 else None
-    swept = np.zeros_like(footprint)  # what the box covers on its way from its footprint to where it appears
-    for share in np.linspace(0, 1, 200):
-        shift = -flow_direction(angle_rad) * 20 * pose.scale_px_per_m * share
-        swept |= (
-            cv2.warpAffine(
-                footprint.astype(np.uint8),
-                np.array([[1, 0, shift[0]], [0, 1, shift[1]]]),
-                (SIZE, SIZE),
-                flags=cv2.INTER_NEAREST,
-            )
-            > 0
-        )
-    expected = (swept & ~footprint).sum()
-    assert expected > 300
-    assert sum(areas[1:]) <= 0.01 * expected, "one region"
-    assert areas[0] == pytest.approx(expected, rel=0.12 if blur_px == 0 else 0.3)
+    hidden = rectify(NOISE, agl_m, pose.scale_px_per_m, pose.angle_rad).hidden
+    expected = (swept(footprint, -flow_direction(angle_rad) * 20 * pose.scale_px_per_m) & ~footprint).sum()
+    areas = hidden_regions(hidden)
+    assert expected > 800
+    assert areas[0] == pytest.approx(expected, rel=0.1 if blur_px else 0.03)
+    assert sum(areas[1:]) <= 0.02 * expected, "nearly all of it is one region"
+    opened = cv2.morphologyEx(hidden.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
+    inner = np.s_[30:-30, 30:-30]
+    assert opened[inner].sum() > 0.9 * hidden[inner].sum(), "without stripes and holes"
+
+
+def swept(mask, shift_px):
+    """What a mask covers on its way along a shift (x, y)."""
+    covered = np.zeros_like(mask)
+    for x, y in np.linspace((0, 0), shift_px, 200):
+        matrix = np.array([[1, 0, x], [0, 1, y]])
+        moved = cv2.warpAffine(mask.astype(np.uint8), matrix, mask.shape[::-1], flags=cv2.INTER_NEAREST)
+        covered |= moved > 0
+    return covered
 
 
 @pytest.mark.parametrize("angle_rad", ANGLES_RAD)
-def test_roofs_keep_straight_edges(angle_rad):
+def test_soft_roofs_land_whole_on_their_footprints(angle_rad):
     scene, footprint = tower_scene()
     pose = oblique_pose(angle_rad)
     agl_m = cv2.GaussianBlur(seen_heights(scene, pose), (0, 0), 2)
     ground = rectify(NOISE, agl_m, pose.scale_px_per_m, pose.angle_rad)
     roof = np.nan_to_num(ground.agl_m) > 10
-    assert (roof & footprint).sum() / (roof | footprint).sum() > 0.9
+    assert (roof & footprint).sum() / (roof | footprint).sum() > 0.92
+    assert roof[90:110, 85:115].all(), "the roof has no gaps"
+
+
+@pytest.mark.parametrize("angle_rad", ANGLES_RAD)
+def test_roofs_keep_straight_edges(angle_rad):
+    scene, _ = tower_scene()
+    pose = oblique_pose(angle_rad)
+    agl_m = seen_heights(scene, pose)
+    agl_m += np.random.default_rng(5).uniform(0, 0.5, agl_m.shape).astype(np.float32) * (agl_m > 19.5)  # rough roof
+    roof = np.nan_to_num(rectify(NOISE, agl_m, pose.scale_px_per_m, pose.angle_rad).agl_m) > 10
     core = roof[90:110, 70:130].astype(int)  # rows across the middle of the tower, without its corners
     for first in (core.argmax(axis=1), core[:, ::-1].argmax(axis=1)):
-        assert first.max() - first.min() <= 2, "a side of the roof is a straight line"
-    assert roof[90:110, 85:115].all(), "the roof has no gaps"
+        assert np.ptp(first) <= 2, "a side of the roof is a straight line"
+    assert roof[92:108, 85:115].all(), "the roof has no gaps"
 
 
 def test_a_crack_gets_the_colours_of_its_two_sides():
@@ -127,7 +135,7 @@ def test_filled_ground_looks_like_the_ground_and_not_like_the_roof():
     inner = ground.hidden.copy()
     inner[:30], inner[-30:], inner[:, :30], inner[:, -30:] = False, False, False, False
     assert inner.sum() > 300
-    assert np.abs(filled.rgb[inner].astype(int) - 90).max() <= 8
+    assert np.abs(filled.rgb[inner].astype(int) - 90).max() <= 15
     assert (filled.agl_m[inner] < 0.5).all()
     np.testing.assert_array_equal(filled.hidden, ground.hidden)
     np.testing.assert_array_equal(filled.rgb[~ground.hidden], ground.rgb[~ground.hidden])
