@@ -96,15 +96,20 @@ splits: data ## train the default on three kinds of folds; table in docs/splits.
 	$(PY) -m geopose compare configs/splits/lite0.yaml --data $(call quoted,$(DATA)) --folds $(call quoted,$(DATA)/folds-stratified4.csv)
 
 # The released run uses tiles of other seeds than the default, and larger ones. The first stage wants a GPU and many
-# cores. The second starts from the mean of the first, on other tiles. The mean of both is stored in float16.
-release: $(READY) ## train runs/synthetic_lite0/fold0 again: configs lite0_walls, then lite0_towers
+# cores. Each later stage starts from the mean of those before, on other tiles. The last mean is stored in float16.
+release: $(READY) ## train runs/synthetic_lite0/fold0 again: configs lite0_walls, lite0_towers, lite0_downtown
 	$(PY) -m geopose synthesize --out data/synthetic-walls --train 400 --test 8 --size 1024 --seed 1
 	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_walls.yaml DATA=data/synthetic-walls FOLDS=40 FOLD=0
 	[ -d runs/lite0_walls/mean ] || $(PY) -m geopose release --run runs/lite0_walls/fold0 --out runs/lite0_walls/mean
 	$(PY) -m geopose synthesize --out data/synthetic-towers --train 450 --test 8 --size 768 --seed 3
 	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_towers.yaml DATA=data/synthetic-towers SPLIT=cluster FOLDS=45 \
 	    FOLD=0
-	$(PY) -m geopose release --run runs/lite0_towers/fold0 --others runs/lite0_walls/mean --out runs/synthetic_lite0/new
+	[ -d runs/lite0_towers/mean ] || $(PY) -m geopose release --run runs/lite0_towers/fold0 --others runs/lite0_walls/mean \
+	    --out runs/lite0_towers/mean
+	$(PY) -m geopose synthesize --out data/synthetic-downtown --train 450 --test 8 --size 768 --seed 4 --downtown-share 0.5
+	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_downtown.yaml DATA=data/synthetic-downtown SPLIT=cluster \
+	    FOLDS=15 FOLD=0
+	$(PY) -m geopose release --run runs/lite0_downtown/fold0 --others runs/lite0_towers/mean --out runs/synthetic_lite0/new
 	rm -rf runs/synthetic_lite0/fold0 && mv runs/synthetic_lite0/new runs/synthetic_lite0/fold0
 	$(PY) -m tests.models.test_activations
 
