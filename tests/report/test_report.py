@@ -14,6 +14,7 @@ from geopose.geometry import Pose
 from geopose.io.names import agl_name
 from geopose.io.rasters import read_agl
 from geopose.pictures import colour_plane
+from geopose.report.hatching import hatch
 from geopose.report.tiles import drape, read_tiles
 from geopose.scoring.evaluate import evaluate
 
@@ -76,6 +77,7 @@ def test_the_page_is_self_contained_and_shows_the_score(page, job):
     for city, row in scores["cities"].items():
         assert f"<td>{city}</td><td>{row['images']}</td><td>{row['agl_r2']:.3f}</td>" in text
     assert text.count("<svg") == 5 and text.count('class="tile"') == 6
+    assert text.count('class="after hatched"') == text.count('class="hatching" checked') == 6
     surface = json.loads(re.search(r'id="surface" type="application/json">(.*?)</script>', text).group(1))
     assert len(surface["heights"]) == surface["rows"] * surface["columns"] <= 65536
 
@@ -163,3 +165,10 @@ def test_the_page_works_in_a_browser(shown, request, tmp_path, size, scheme):
     picture = tmp_path / "page.png"
     subprocess.run([*common, f"--screenshot={picture}", page.as_uri()], capture_output=True, check=True, timeout=120)
     assert cv2.imread(str(picture)).std() > 10
+
+
+def test_hatching_marks_a_part_of_hidden_ground_only():
+    rgb, hidden = np.full((60, 90, 3), 40, np.uint8), np.zeros((60, 90), bool)
+    hidden[10:40, 20:70] = True
+    marked = (hatch(rgb, hidden) != rgb).any(axis=2)
+    assert not marked[~hidden].any() and 0.1 < marked[hidden].mean() < 0.5
