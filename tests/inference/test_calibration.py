@@ -65,7 +65,7 @@ def test_a_factor_that_does_not_carry_to_other_folds_is_left_out():
     tiles = tiles_of(rng, "MIXED", [0], 0.8) + tiles_of(rng, "MIXED", [1], 1.25)
     calibration, report = fit_calibration(pd.DataFrame(tiles))
     assert calibration.factors("MIXED") == Factors()
-    assert not report.agl_kept[0]
+    assert not report.agl_kept[0] and not report.flow_kept[0]
     assert report.agl_error_change[0] > 0
 
 

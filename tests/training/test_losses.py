@@ -39,12 +39,15 @@ def test_unknown_pixels_change_neither_loss_nor_gradient(kind, options):
     assert (a.grad[..., :2] == 0).all()
 
 
-def test_a_batch_without_any_known_pixel_costs_nothing():
-    prediction = torch.ones(1, 1, 4, 4, requires_grad=True)
-    loss = dense_loss("huber", prediction, torch.full((1, 1, 4, 4), torch.nan), 1.0)
+@pytest.mark.parametrize("trim", [0.0, 0.2])
+def test_a_batch_without_any_known_pixel_costs_nothing(trim):
+    prediction, target = torch.ones(1, 1, 4, 4, requires_grad=True), torch.full((1, 1, 4, 4), torch.nan)
+    loss = dense_loss("huber", prediction, target, 1.0, trim)
     loss.backward()
     assert loss == 0
     assert (prediction.grad == 0).all()
+    target[0, 0, 1, 2] = 4.0  # a single known pixel counts whole
+    assert dense_loss("l1", prediction, target, 1.0, trim) == 3.0
 
 
 def test_pose_loss_is_the_weighted_sum_of_its_parts_and_zero_for_the_truth():
@@ -126,7 +129,7 @@ def test_trimming_drops_the_worst_known_pixels_of_each_image():
 
 
 def test_focal_weights_fade_what_is_right():
-    target, prediction = torch.zeros(1, 1, 1, 2), torch.tensor([0.1, 30.0]).view(1, 1, 1, 2)
+    target, prediction = torch.tensor([[7.0, 2.0], [7.1, 32.0]]).view(2, 1, 1, 1, 2)
     expected = (0.1 * np.tanh(0.1 / 5) ** 2 + 30 * np.tanh(30 / 5) ** 2) / 2
     assert float(dense_loss("l1", prediction, target, 5.0, focal_gamma=2.0)) == pytest.approx(expected, rel=1e-5)
 
