@@ -66,13 +66,16 @@ def test_places_do_not_cross_the_halves_and_truth_is_there(dataset):
 
 def test_training_labels_have_faults_and_truth_has_none(dataset):
     def speckles(agl_m):
+        """Single pixels more than 6 m from flat surroundings, so not the edges of roofs and crowns."""
         filled = np.nan_to_num(agl_m)
-        return int((np.abs(filled - cv2.medianBlur(filled, 3)) > 6.0).sum())
+        smooth = cv2.medianBlur(filled, 3)
+        flat = cv2.morphologyEx(smooth, cv2.MORPH_GRADIENT, np.ones((5, 5), np.uint8)) < 1.0
+        return int((flat & (np.abs(filled - smooth) > 6.0)).sum())
 
     train = [read_agl(path) for path in read_train_table(dataset).agl]
     truth = [read_agl(path) for path in sorted((dataset / "truth").glob("*_AGL.tif"))]
     assert sum(np.isnan(agl_m).sum() for agl_m in train) > 50
-    assert sum(map(speckles, train)) / len(train) > sum(map(speckles, truth)) / len(truth)
+    assert sum(map(speckles, train)) >= 5 and sum(map(speckles, truth)) == 0
     dry = [agl_m for agl_m in truth if not np.isnan(agl_m).any()]
     assert len(dry) >= 2  # the others may have water without returns
 
