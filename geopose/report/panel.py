@@ -32,7 +32,7 @@ def draw_panel(
     middle.set_title(titles[1], fontsize=8.5)
     figure.colorbar(shown, ax=middle, label="m", shrink=0.8)
     right.imshow(hatch(ground.rgb, ground.hidden))
-    right.set_title("lean removed by the predicted pose (hatched: hidden ground, filled in)", fontsize=8.5)
+    right.set_title("lean removed (hatched: hidden ground, filled in)", fontsize=8.5)
     save(figure, (left, middle, right), path)
 
 
