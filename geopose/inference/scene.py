@@ -94,8 +94,8 @@ def predict_scene(path: Path, out: Path, ensemble: Ensemble, options: SceneOptio
 
     The TIFF has two float32 bands in metres: height, and its spread over views and checkpoints. Both are NaN where the
     image has no data. Its tags hold the pose and name the runs. The pose is in the image's own pixels. If these are not
-    square on the ground, its gsd is the one along the flow. Raises UserError if the image cannot be read, lacks a band,
-    or its gsd is unknown, and for a source of its pose that cannot be used.
+    square on the ground, its gsd is the side of a square of the same area. Raises UserError if the image cannot be
+    read, lacks a band, or its gsd is unknown, and for a source of its pose that cannot be used.
     """
     if not path.exists():
         raise UserError(f"{path} missing; give an image file")

@@ -16,7 +16,7 @@ FOLDER = ".scenes"
 BEGUN, DONE, FAILED = "begun", "done", "failed"
 # Ends of the names of files beside an image that its georeference and pose are read from. Not .aux.xml: map viewers
 # write statistics there.
-COMPANIONS = (".json", ".IMD", ".RPB", "_RPC.TXT", "_rpc.txt", ".tfw", ".pgw", ".jgw", ".wld")
+COMPANIONS = (".json", ".IMD", ".imd", ".RPB", "_RPC.TXT", "_rpc.txt", ".tfw", ".pgw", ".jgw", ".wld")
 
 
 @dataclass(frozen=True)
