@@ -39,7 +39,7 @@ help: ## list targets and variables
 	@echo "  variables and their current values:"
 	@echo "    DATA=$(DATA)  CONFIG=$(CONFIG)  FOLD=$(FOLD)  FOLDS=$(FOLDS)  SPLIT=$(SPLIT)"
 	@echo "    RUNS=\"$(RUNS)\" (empty: all finished runs on DATA)  TTA=$(TTA)  GPUS=$(GPUS)  OUT=$(OUT)  RUN=$(RUN)  IMAGE=$(IMAGE)  ARGS=\"$(ARGS)\""
-	@echo "  example: make train FOLD=1 ARGS=\"train.epochs=2\""
+	@echo "  example: make train FOLD=1 ARGS=\"train.max_minutes=2\""
 
 setup: $(READY) ## install the pinned packages into .venv, once
 
@@ -88,10 +88,10 @@ oof: $(READY) ## out-of-fold predictions of all folds of CONFIG (or of RUNS), th
 ablation: folds ## train the variants of configs/ablation/lite0.yaml on one budget; table in docs/ablation.md
 	$(PY) -m geopose compare configs/ablation/lite0.yaml --data $(call quoted,$(DATA)) --folds $(call quoted,$(SPLITS)) --fold $(FOLD)
 
-compare: folds ## train the default and the baseline's recipe for equal minutes; table in docs/compare.md (two hours)
+compare: folds ## train lite0_imagenet and the baseline's recipe for equal minutes; table in docs/compare.md (two hours)
 	$(PY) -m geopose compare configs/compare/lite0.yaml --data $(call quoted,$(DATA)) --folds $(call quoted,$(SPLITS)) --fold $(FOLD)
 
-splits: data ## train the default on three kinds of folds; table in docs/splits.md (an hour and a half)
+splits: data ## train lite0_imagenet on three kinds of folds; table in docs/splits.md (an hour and a half)
 	@for split in stratified cluster group; do $(MAKE) --no-print-directory folds SPLIT=$$split FOLDS=4 || exit 1; done
 	$(PY) -m geopose compare configs/splits/lite0.yaml --data $(call quoted,$(DATA)) --folds $(call quoted,$(DATA)/folds-stratified4.csv)
 
