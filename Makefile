@@ -31,7 +31,7 @@ export MALLOC_TRIM_THRESHOLD_ = 8589934592
 export MALLOC_TOP_PAD_ = 268435456
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data folds prepare train predict submission verify score oof ablation compare splits release demo report tensorboard docs bench test lint clean
+.PHONY: help setup data folds prepare train predict submission verify score oof ablation blend compare splits release demo report tensorboard docs bench test lint clean
 
 help: ## list targets and variables
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -39,7 +39,7 @@ help: ## list targets and variables
 	@echo "  variables and their current values:"
 	@echo "    DATA=$(DATA)  CONFIG=$(CONFIG)  FOLD=$(FOLD)  FOLDS=$(FOLDS)  SPLIT=$(SPLIT)"
 	@echo "    RUNS=\"$(RUNS)\" (empty: all finished runs on DATA)  TTA=$(TTA)  GPUS=$(GPUS)  OUT=$(OUT)  RUN=$(RUN)  IMAGE=$(IMAGE)  ARGS=\"$(ARGS)\""
-	@echo "  example: make train FOLD=1 ARGS=\"train.epochs=2\""
+	@echo "  example: make train FOLD=1 ARGS=\"train.max_minutes=2\""
 
 setup: $(READY) ## install the pinned packages into .venv, once
 
@@ -88,12 +88,19 @@ oof: $(READY) ## out-of-fold predictions of all folds of CONFIG (or of RUNS), th
 ablation: folds ## train the variants of configs/ablation/lite0.yaml on one budget; table in docs/ablation.md
 	$(PY) -m geopose compare configs/ablation/lite0.yaml --data $(call quoted,$(DATA)) --folds $(call quoted,$(SPLITS)) --fold $(FOLD)
 
-compare: folds ## train the default and the baseline's recipe for equal minutes; table in docs/compare.md (two hours)
+compare: folds ## train lite0_imagenet and the baseline's recipe for equal minutes; table in docs/compare.md (two hours)
 	$(PY) -m geopose compare configs/compare/lite0.yaml --data $(call quoted,$(DATA)) --folds $(call quoted,$(SPLITS)) --fold $(FOLD)
 
-splits: data ## train the default on three kinds of folds; table in docs/splits.md (an hour and a half)
+splits: data ## train lite0_imagenet on three kinds of folds; table in docs/splits.md (an hour and a half)
 	@for split in stratified cluster group; do $(MAKE) --no-print-directory folds SPLIT=$$split FOLDS=4 || exit 1; done
 	$(PY) -m geopose compare configs/splits/lite0.yaml --data $(call quoted,$(DATA)) --folds $(call quoted,$(DATA)/folds-stratified4.csv)
+
+# 40 minutes give a run six checkpoints or more, of which it keeps five.
+blend: folds ## train lite0_imagenet on three folds and lite0_rdtsc on two, and blend them in many ways; docs/blending.md (four hours)
+	@for run in lite0_imagenet/fold0 lite0_imagenet/fold1 lite0_imagenet/fold2 lite0_rdtsc/fold0 lite0_rdtsc/fold1; do \
+	    $(MAKE) --no-print-directory train CONFIG=configs/$${run%/*}.yaml FOLD=$${run##*fold} \
+	        ARGS="run.dir=runs/blend/$$run train.max_minutes=40 train.keep_checkpoints=5" || exit 1; done
+	$(PY) -m geopose blend configs/blend/lite0.yaml --data $(call quoted,$(DATA))
 
 # The released run uses tiles of other seeds than the default, and larger ones. The first stage wants a GPU and many
 # cores. Each later stage starts from the mean of those before, on other tiles. The last mean is stored in float16.

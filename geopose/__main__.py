@@ -21,6 +21,7 @@ COMMANDS = {
     "precision": ("geopose.runs.precision", "measure what half precision costs"),
     "release": ("geopose.runs.release", "shrink a run to one float16 checkpoint"),
     "compare": ("geopose.runs.compare", "train a list of variants on one budget and tabulate their scores"),
+    "blend": ("geopose.runs.blending", "score ways to blend runs, and tabulate what each is worth"),
     "bench": ("geopose.bench.command", "measure speed and memory against the common way"),
     "report": ("geopose.report.command", "write an HTML page about a submission"),
     "demo": ("geopose.report.demo", "predict one image, and show the result as a picture and a page"),

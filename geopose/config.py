@@ -171,6 +171,7 @@ class BlendConfig:
     zoom_weights has one weight per size in zooms, run_weights one per run, and checkpoint_weights one per rank within a
     run, best first; checkpoints beyond that list are not used. An empty tuple means equal weights. average_weights
     averages the weights of a run's checkpoints into one model instead of averaging their predictions.
+    normalise_directions gives the directions of all views and checkpoints equal weights.
     """
 
     tta: str = "d4"
@@ -180,6 +181,7 @@ class BlendConfig:
     run_weights: tuple[float, ...] = ()
     checkpoint_weights: tuple[float, ...] = ()
     average_weights: bool = False
+    normalise_directions: bool = False
     precision: str = "fp32"
 
     def __post_init__(self):

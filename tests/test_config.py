@@ -21,8 +21,10 @@ from geopose.config import (
     load_config,
     save_config,
 )
+from geopose.models.checkpoints import load_weights
 from geopose.models.model import create_model
 from geopose.ranges import ACTIVATIONS, RANGES, UPSAMPLINGS, lies_in
+from geopose.runs.folder import checkpoint_paths, run_config
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -35,6 +37,15 @@ def test_every_config_loads_and_survives_a_round_trip(path, tmp_path):
     assert config.run.dir == f"runs/{path.stem}/fold3"
     save_config(config, tmp_path / "config.yaml")
     assert load_config(tmp_path / "config.yaml") == config
+
+
+def test_the_default_has_the_network_and_the_losses_of_the_run_it_starts_from(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    default = load_config(DEFAULT)
+    released = run_config(default.train.start_from)
+    assert (default.model, default.loss) == (released.model, released.loss)
+    load_weights(create_model(default.model, load_weights=False), checkpoint_paths(default.train.start_from)[0])
+    assert Path(default.run.dir).parent != Path(default.train.start_from).parent
 
 
 def test_overrides_win_over_the_file():

@@ -43,6 +43,11 @@ def make(tmp_path):
         ("score", ["validate", OUT, "--data", DATA]),
         ("oof", ["--data", DATA]),
         ("ablation", ["--data", DATA, "--folds", f"{DATA}/folds-stratified10.csv"]),
+        ("blend", ["blend", "configs/blend/lite0.yaml", "--data", DATA]),
+        (
+            "blend",
+            ["configs/lite0_rdtsc.yaml", f"data.root={DATA}", "data.fold=1", "run.dir=runs/blend/lite0_rdtsc/fold1"],
+        ),
         ("compare", ["--data", DATA, "--folds", f"{DATA}/folds-stratified10.csv"]),
         ("splits", ["--data", DATA, "--folds", f"{DATA}/folds-stratified4.csv"]),
         ("demo", ["demo", IMAGE]),

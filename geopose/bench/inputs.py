@@ -8,7 +8,7 @@ from geopose.bench.process import run_geopose
 from geopose.data.store import prepare
 from geopose.synthetic.dataset import Options, make_dataset
 
-CONFIG = "configs/lite0_synthetic.yaml"
+CONFIG = "configs/lite0_synthetic.yaml"  # the default; its runs start from the released run
 LARGE_PX, CROP_PX = 2048, 768
 LARGE_TEST = 4  # test tiles of the large competition folder
 

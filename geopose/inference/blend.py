@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 import torch
+from torch.nn import functional as F
 
 
 @dataclass
@@ -10,7 +11,8 @@ class Blend:
     """Running combination of predictions of one batch.
 
     Heights, scales and directions are averaged. Directions count with their length, which says how certain the network
-    is. Predictions are added in place, one after the other, so that memory holds one prediction and the sums.
+    is; normalise=True gives each prediction's direction the length 1 first. Predictions are added in place, one after
+    the other, so that memory holds one prediction and the sums.
 
     combine="median" takes the weighted median of the heights instead of their mean. It has to keep all heights in
     memory. spread=True also computes the standard deviation of the heights.
@@ -18,6 +20,7 @@ class Blend:
 
     combine: str = "mean"
     spread: bool = False
+    normalise: bool = False
     weight: float = 0.0
     sums: dict[str, torch.Tensor] = field(default_factory=dict)
     pivot_m: torch.Tensor | None = None
@@ -28,8 +31,10 @@ class Blend:
         """Add one prediction with a positive weight.
 
         prediction: agl_m [B,1,H,W] metres, direction [B,2], scale_px_per_m [B]. A long direction counts more than a
-        short one.
+        short one, unless normalise is set.
         """
+        if self.normalise:
+            prediction = prediction | {"direction": F.normalize(prediction["direction"], dim=1)}
         self.weight += weight
         summed = ("direction", "scale_px_per_m")
         if self.spread:

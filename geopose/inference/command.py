@@ -105,6 +105,9 @@ def create_parser() -> Parser:
     blend.add_argument(
         "--average-weights", action="store_true", help="one model per run: average the weights of its checkpoints"
     )
+    blend.add_argument(
+        "--normalise-directions", action="store_true", help="directions count equally, not by how certain they are"
+    )
     blend.add_argument("--calibration", metavar="FILE", help="factors per city, written by 'make oof'")
 
     machine = parser.add_argument_group("computation")
@@ -146,6 +149,7 @@ def read_blend(args: Namespace, runs: list[Path]) -> BlendConfig:
         run_weights=tuple(args.run_weights or ()),
         checkpoint_weights=tuple(args.checkpoint_weights or ()),
         average_weights=args.average_weights,
+        normalise_directions=args.normalise_directions,
         precision=args.precision,
     )
 

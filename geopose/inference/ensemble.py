@@ -119,7 +119,7 @@ class Ensemble:
         if each model's views were combined first.
         """
         on_device = {key: batch[key].to(self.device) for key in ("image", "gsd_m")} | {"city": batch["city"]}
-        blend = Blend(self.cfg.combine, self.spread)
+        blend = Blend(self.cfg.combine, self.spread, self.cfg.normalise_directions)
         with autocast(self.device, self.precision):
             for member in self.members:
                 TTAModel(member.load(), self.views, self.sizes).add_views(blend, on_device, member.weight)

@@ -11,7 +11,7 @@ from geopose.runs.folder import is_finished, read_manifest, refuse_other_inputs,
 def main() -> int:
     parser = Parser(
         "Train one fold of one config. An interrupted training resumes with the same command.",
-        "python train.py configs/lite0_synthetic.yaml data.fold=1 train.epochs=2",
+        "python train.py configs/lite0_synthetic.yaml data.fold=1 train.max_minutes=2",
     )
     parser.add_argument("config", metavar="CONFIG", help="a file of configs/")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace those of the file")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import CONFIG, REPO, TINY_CONFIG, assert_user_error, run
+from helpers import FROM_IMAGENET, REPO, TINY_CONFIG, assert_user_error, run
 
 from geopose.bench import recipes
 from geopose.bench.recipes import PRECISIONS, RecipeRow, Speed, format_row, measure_recipe, measure_recipes
@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def config():
-    return load_config(REPO / CONFIG, [*TINY_CONFIG, "model.encoder_weights=none"])
+    return load_config(REPO / FROM_IMAGENET, [*TINY_CONFIG, "model.encoder_weights=none"])
 
 
 @pytest.mark.parametrize("compiled", [False, True])
@@ -54,10 +54,10 @@ def test_memory_that_is_too_small_is_said(config, monkeypatch):
 
 def test_each_config_has_one_row_per_precision(monkeypatch):
     monkeypatch.setattr(recipes, "measure_recipe", lambda config, name, *_: RecipeRow(config.run.name, name, 1))
-    header, line, *rows = measure_recipes([REPO / CONFIG, REPO / "configs" / "b7_unet.yaml"], CPU)
+    header, line, *rows = measure_recipes([REPO / FROM_IMAGENET, REPO / "configs" / "b7_unet.yaml"], CPU)
     assert header.count("|") == line.count("|") == rows[0].count("|")
     names = [tuple(row.split(" | ")[:2]) for row in rows]
-    assert names == [(f"| {c}", p) for c in ("lite0_synthetic", "b7_unet") for p in PRECISIONS]
+    assert names == [(f"| {c}", p) for c in ("lite0_imagenet", "b7_unet") for p in PRECISIONS]
 
 
 def test_rates_follow_from_the_step():
@@ -68,7 +68,7 @@ def test_rates_follow_from_the_step():
 def test_a_missing_config_is_refused_before_anything_is_measured(monkeypatch):
     monkeypatch.setattr(recipes, "measure_recipe", lambda *_: pytest.fail("measured"))
     with pytest.raises(UserError, match=r"b9\.yaml"):
-        list(measure_recipes([REPO / CONFIG, Path("configs/b9.yaml")], CPU))
+        list(measure_recipes([REPO / FROM_IMAGENET, Path("configs/b9.yaml")], CPU))
 
 
 def test_compile_alone_is_refused():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers import write_competition
+from helpers import DEFAULT, write_competition
 from torch.utils.data import DataLoader
 
 from geopose.cli import UserError, run_command
@@ -20,8 +20,6 @@ from geopose.data.dataset import (
 from geopose.io.poses import read_vflow
 from geopose.io.rasters import read_agl, read_rgb
 from geopose.io.tables import read_test_table, read_train_table
-
-DEFAULT = "configs/lite0_synthetic.yaml"
 
 
 @pytest.fixture

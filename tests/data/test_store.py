@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from helpers import assert_user_error, half_written, run, write_competition, write_tif
+from helpers import DEFAULT, assert_user_error, half_written, run, write_competition, write_tif
 from rasterio.windows import Window
 
 from geopose.config import AugmentConfig, ModelConfig, load_config
@@ -110,7 +110,7 @@ def test_training_reads_the_copies_and_draws_the_same_crops(folder, tmp_path):
     folds = tmp_path / "folds.csv"
     folds.write_text("id,city,fold\n" + "".join(f"{i},{city_of(i)},{n % 2}\n" for n, i in enumerate(ids)))
     settings = [f"data.root={folder}", f"data.folds={folds}", "data.fold=0"]
-    config = load_config("configs/lite0_synthetic.yaml", settings)
+    config = load_config(DEFAULT, settings)
 
     def draws():
         table, _, _ = split_fold(config)

@@ -63,3 +63,12 @@ def test_weighted_median(heights, weights, expected):
     for height, weight in zip(heights, weights, strict=True):
         blend.add(prediction_of(height), weight=float(weight))
     torch.testing.assert_close(blend.compute()["agl_m"], torch.full((1, 1, 2, 2), float(expected)))
+
+
+def test_a_normalised_direction_counts_as_much_as_any_other():
+    """A long and a short direction at a right angle: their sum points near the long one, or halfway."""
+    for normalise, expected in ((False, (0.4, 0.1)), (True, (0.5, 0.5))):
+        blend = Blend(normalise=normalise)
+        blend.add(prediction_of(1, (0.8, 0.0)))
+        blend.add(prediction_of(1, (0.0, 0.2)))
+        torch.testing.assert_close(blend.compute()["direction"], torch.tensor([expected]))

@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from helpers import (
-    CONFIG,
-    RELEASED_CONFIG,
+    DEFAULT,
     TINY,
     assert_user_error,
     make_folds,
@@ -205,8 +204,8 @@ def test_out_of_fold_predictions_cover_the_training_half(job, other_fold):
 
 
 def test_variants_and_seeds_are_trained_and_tabulated(job, monkeypatch):
-    other = {"config": RELEASED_CONFIG, "settings": ["loss.agl=wing"]}
-    plan = {"config": RELEASED_CONFIG, "budget": TINY, "seeds": [1, 2], "variants": {"default": [], "wing": other}}
+    other = {"config": DEFAULT, "settings": ["loss.agl=wing"]}
+    plan = {"config": DEFAULT, "budget": TINY, "seeds": [1, 2], "variants": {"default": [], "wing": other}}
     listed, out = job / "plan.yaml", job / "table"
     listed.write_text(json.dumps(plan))
     words = ("--data", job / "data", "--folds", job / "folds.csv", "--runs", job / "variants", "--out", out)
@@ -251,9 +250,9 @@ def test_a_folder_of_other_cities_trains_predicts_and_scores_in_the_same_way(tmp
     ("command", "words"),
     [
         (("train.py", "configs/nothing.yaml"), ["no such config", "lite0_synthetic.yaml"]),
-        (("train.py", CONFIG, "train.epohcs=2"), ["train.epohcs", "did you mean train.epochs"]),
-        (("train.py", CONFIG, "data.root=/nowhere"), ["/nowhere", "make data"]),
-        (("train.py", CONFIG, "train.precision=fp16", "train.device=cpu"), ["fp16", "GPU"]),
+        (("train.py", DEFAULT, "train.epohcs=2"), ["train.epohcs", "did you mean train.epochs"]),
+        (("train.py", DEFAULT, "data.root=/nowhere"), ["/nowhere", "make data"]),
+        (("train.py", DEFAULT, "train.precision=fp16", "train.device=cpu"), ["fp16", "GPU"]),
         (("predict.py", "--data", "/nowhere", "--runs", "/nowhere"), ["/nowhere", "make data"]),
         (("predict.py", "--data", "/nowhere"), ["no finished run", "make train"]),
         (("predict.py",), ["--data", "--help"]),

@@ -4,7 +4,7 @@ import os
 from importlib.metadata import version
 
 import pytest
-from helpers import CONFIG, RELEASED
+from helpers import DEFAULT, RELEASED
 
 from geopose.cli import UserError
 from geopose.config import load_config, save_config
@@ -16,7 +16,7 @@ def finish(run_dir, zooms: str, weights: str = "[]"):
     """The parts of a finished run's folder that usual_sizes reads."""
     run_dir.mkdir()
     settings = [f"predict.zooms={zooms}", f"predict.zoom_weights={weights}"]
-    save_config(load_config(CONFIG, settings), run_dir / "config.yaml")
+    save_config(load_config(DEFAULT, settings), run_dir / "config.yaml")
     write_manifest(run_dir, {"checkpoints": []})
     return run_dir
 

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 import torch
-from helpers import CONFIG, TINY_CONFIG, assert_user_error, config_of, run
+from helpers import FROM_IMAGENET, TINY_CONFIG, assert_user_error, config_of, run
 
 from geopose.cli import UserError
 from geopose.inference.oof import assign_runs
@@ -82,7 +82,7 @@ def finished(interrupted, tmp_path_factory):
 def test_a_finished_run_is_finished_only_for_its_inputs(finished, change, named):
     data = finished / "data"
     paths = [f"data.root={data}", f"data.folds={data / 'folds.csv'}", f"run.dir={finished / 'fold0'}"]
-    command = ["train.py", CONFIG, *paths, *TINY_CONFIG, "train.epochs=1"]
+    command = ["train.py", FROM_IMAGENET, *paths, *TINY_CONFIG, "train.epochs=1"]
     assert "is finished" in run(*command).stdout
     kept = shutil.copytree(data, finished / "kept")
     change(data)

@@ -1,0 +1,114 @@
+"""What a folder of the challenge's size costs before the first step: seconds, memory and disk.
+
+Each part is measured on some hundred hard links to rendered tiles and extrapolated to 5,923 training tiles. Links share
+the pages of the disk's cache, so reading from a cold disk is not part of the figures.
+"""
+
+import os
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from sklearn.cluster import AgglomerativeClustering
+
+from geopose.config import load_config
+from geopose.data.dataset import create_train_loader
+from geopose.data.folds import make_folds
+from geopose.data.near_duplicates import image_features
+from geopose.data.store import prefer_prepared, prepare
+from geopose.io.tables import check_labels, read_folds, read_train_table, write_csv
+from geopose.runs.folder import fingerprint_inputs
+from tests.real_data.folder import CITY_SHARES, TEST_TILES, TRAIN_TILES
+
+CONFIG = "configs/b7_unet.yaml"
+FEATURES = 1280  # of a tile, by the packaged encoder
+
+
+def measure_startup(root: Path, few: Path, distinct: Path) -> list[str]:
+    """Rows of the table. Features are measured on the tiles of few, copies on those of distinct, all else on root."""
+    folds, rows = root / "folds.csv", []
+    table = read_train_table(root)
+    parts: dict[str, Callable] = {
+        "`make folds`, stratified": lambda: write_csv(make_folds(root, num_folds=10), folds),
+        "read the tables": lambda: read_train_table(root),
+        "look for prepared copies": lambda: prefer_prepared(table, root),
+        "check sizes and units by the headers": lambda: check_labels(table),
+        "read the folds": lambda: read_folds(folds, table),
+        "fingerprint of data and folds": lambda: fingerprint_inputs(settings(root, folds)),
+        "read the poses": lambda: create_train_loader(table, settings(root, folds)),
+    }
+    before_mb, start_up = peak_mb(), 0.0
+    for name, part in parts.items():
+        seconds = time_of(part)
+        start_up += seconds if "folds`" not in name else 0
+        rows.append(row(name, len(table), seconds))
+    rows.append(row("**all parts of a training's start**", len(table), start_up))
+    rows.append(memory_row(len(table), peak_mb() - before_mb))
+    images = read_train_table(few).rgb
+    rows.append(
+        row(
+            "`make folds SPLIT=cluster`: features",
+            len(images),
+            time_of(lambda: image_features(images, "tf_efficientnet_lite0")),
+        )
+    )
+    seconds = sum(time_of(lambda count=count: cluster(count)) for count in CITY_SHARES.values())
+    rows.append(f"| `make folds SPLIT=cluster`: clusters | {TRAIN_TILES} | {seconds:.3g} s | {seconds:.0f} s |")
+    rows += measure_prepare(distinct)
+    return rows
+
+
+def settings(root: Path, folds: Path):
+    """The config of the recipe on a folder."""
+    return load_config(CONFIG, [f"data.root={root}", f"data.folds={folds}"])
+
+
+def time_of(part: Callable) -> float:
+    """Seconds of a call."""
+    start = time.perf_counter()
+    part()
+    return time.perf_counter() - start
+
+
+def peak_mb() -> float:
+    """The most memory that this process has held, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def cluster(count: int) -> None:
+    """Cluster as many random features as a city has tiles."""
+    features = np.random.default_rng(0).normal(size=(count, FEATURES)).astype(np.float32)
+    AgglomerativeClustering(n_clusters=None, distance_threshold=0.05, metric="cosine", linkage="complete").fit(features)
+
+
+def measure_prepare(root: Path) -> list[str]:
+    """Rows on seconds and disk of `make prepare`, which copies training and test tiles."""
+    seconds = time_of(lambda: prepare(root, os.cpu_count()))
+    images, image_mb = mean_size(root, "RGB")
+    _, height_mb = mean_size(root, "AGL")
+    everything = TRAIN_TILES + TEST_TILES
+    gigabytes = (image_mb * everything + height_mb * TRAIN_TILES) / 1e3
+    minutes = seconds * everything / images / 60
+    megabytes = f"{image_mb:.1f} MB an image, {height_mb:.1f} MB its heights"
+    return [
+        f"| `make prepare`, {os.cpu_count()} cores | {images} | {seconds:.3g} s | {minutes:.0f} min |",
+        f"| disk of `make prepare` | {images} | {megabytes} | {gigabytes:.0f} GB |",
+    ]
+
+
+def mean_size(root: Path, kind: str) -> tuple[int, float]:
+    """Number and mean size in MB of the prepared copies of a kind, RGB or AGL."""
+    sizes = [file.stat().st_size for file in (root / "prepared").glob(f"*/*_{kind}.tif")]
+    return len(sizes), sum(sizes) / len(sizes) / 1e6
+
+
+def row(what: str, tiles: int, seconds: float) -> str:
+    """A row of the table: seconds of some tiles, and of all training tiles of the challenge."""
+    return f"| {what} | {tiles} | {seconds:.3g} s | {seconds * TRAIN_TILES / tiles:.3g} s |"
+
+
+def memory_row(tiles: int, megabytes: float) -> str:
+    """A row of the table on memory."""
+    return f"| memory of these parts | {tiles} | {megabytes:.0f} MB | {megabytes * TRAIN_TILES / tiles:.0f} MB |"
