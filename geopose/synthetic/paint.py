@@ -98,9 +98,29 @@ def paint_boxes(boxes: np.ndarray, textures: np.ndarray, noise: np.ndarray, gsd_
     _colour_boxes(boxes, textures, noise, cv2.transpose(noise[2]), gsd_m, last, rasters)
 
 
+class _Outline(NamedTuple):
+    """The part of a BOX that says where it is. Kernels read a box again after each write to a raster, but not this."""
+
+    x: float
+    y: float
+    ux: float
+    uy: float
+    half_u: float
+    half_v: float
+    taper: float
+    cut_m: float
+    is_round: bool
+
+
+@inlined
+def _outline_of(box):
+    is_round = box.roof in (PAINT_DISC, DISC, DOME)
+    return _Outline(box.x, box.y, box.ux, box.uy, box.half_u, box.half_v, box.taper, box.cut_m, is_round)
+
+
 @inlined
 def _cells_of(box, gsd_m, rows, cols):
-    """The first and last column and row of a box's cells: x0, x1, y0, y1. x1 < x0 or y1 < y0 if it has none."""
+    """The first and last column and row of an outline's cells: x0, x1, y0, y1. x1 < x0 or y1 < y0 if it has none."""
     reach_x = (abs(box.ux) * box.half_u + abs(box.uy) * box.half_v) / gsd_m + 0.75 * RAMP_CELLS
     reach_y = (abs(box.uy) * box.half_u + abs(box.ux) * box.half_v) / gsd_m + 0.75 * RAMP_CELLS
     x0, x1 = max(0, int(np.ceil(box.x - reach_x))), min(cols - 1, int(np.floor(box.x + reach_x)))
@@ -109,10 +129,16 @@ def _cells_of(box, gsd_m, rows, cols):
 
 
 @inlined
-def _inward_m(box, u, v, noise):
-    """Distance in metres from (u, v) to the outline of a box, negative outside. noise makes round lawns ragged."""
-    if box.roof in (PAINT_DISC, DISC, DOME):
-        ragged = 0.35 * noise if box.texture in (LAWN, SOIL) else 0.0
+def _on_box(box, x, y, gsd_m):
+    """Position (u, v) of cell (x, y) in metres from the middle of an outline, along its axes."""
+    off_x, off_y = (x - box.x) * gsd_m, (y - box.y) * gsd_m
+    return off_x * box.ux + off_y * box.uy, off_y * box.ux - off_x * box.uy
+
+
+@inlined
+def _inward_m(box, u, v, ragged):
+    """Distance in metres from (u, v) to an outline, negative outside. ragged moves a round one in or out."""
+    if box.is_round:
         away = np.sqrt((u / box.half_u) ** 2 + (v / box.half_v) ** 2 + ragged)
         return (1.0 - away) * min(box.half_u, box.half_v)
     return _edge_m(u, v, box.half_u, box.half_v, box.taper, box.cut_m)
@@ -126,21 +152,22 @@ def _top_m(box, u, v, edge_m, gsd_m):
 
 
 @kernel
-def _raise_boxes(boxes, ragged, gsd_m, rasters, last):
+def _raise_boxes(boxes, noise, gsd_m, rasters, last):
     """Paint the heights of the boxes, and the number of the box that each cell shows into last [rows, cols]."""
     height_m, label_height_m, solid = rasters.height_m, rasters.label_height_m, rasters.solid
     rows, cols = height_m.shape
     for i in range(boxes.size):
         box = boxes[i]
-        box_x, box_y, ux, uy, seen = box.x, box.y, box.ux, box.uy, box.seen
+        outline, seen = _outline_of(box), box.seen
         is_paint = box.roof in (PAINT, PAINT_DISC)
+        is_ragged = outline.is_round and box.texture in (LAWN, SOIL)
         margin_m = 0.0 if is_paint else 0.5 * RAMP_CELLS * gsd_m  # the outer half of the ramp
-        x0, x1, y0, y1 = _cells_of(box, gsd_m, rows, cols)
+        x0, x1, y0, y1 = _cells_of(outline, gsd_m, rows, cols)
         for y in range(y0, y1 + 1):
             for x in range(x0, x1 + 1):
-                off_x, off_y = (x - box_x) * gsd_m, (y - box_y) * gsd_m
-                u, v = off_x * ux + off_y * uy, off_y * ux - off_x * uy
-                edge_m = _inward_m(box, u, v, ragged[y & WRAP, x & WRAP])
+                u, v = _on_box(outline, x, y, gsd_m)
+                ragged = 0.35 * noise[y & WRAP, x & WRAP] if is_ragged else 0.0
+                edge_m = _inward_m(outline, u, v, ragged)
                 if edge_m <= -margin_m:
                     continue
                 if not is_paint:
@@ -161,7 +188,8 @@ def _colour_boxes(boxes, textures, noise, broad_turned, gsd_m, last, rasters):
     rows, cols = material.shape
     for i in range(boxes.size):
         box = boxes[i]
-        box_x, box_y, ux, uy, roof, texture = box.x, box.y, box.ux, box.uy, box.roof, box.texture
+        outline, roof, texture, kind = _outline_of(box), box.roof, box.texture, box.material
+        red, green, blue = box.red, box.green, box.blue
         fine, middle, broad, hue = (
             textures[texture, 0],
             textures[texture, 1],
@@ -175,13 +203,12 @@ def _colour_boxes(boxes, textures, noise, broad_turned, gsd_m, last, rasters):
         # Each roof has its own pattern; ground continues from piece to piece.
         is_paint = roof in (PAINT, PAINT_DISC)
         shift_x, shift_y = (0, 0) if is_paint else (57 * i, 131 * i)
-        x0, x1, y0, y1 = _cells_of(box, gsd_m, rows, cols)
+        x0, x1, y0, y1 = _cells_of(outline, gsd_m, rows, cols)
         for y in range(y0, y1 + 1):
             for x in range(x0, x1 + 1):
                 if last[y, x] != i:
                     continue
-                off_x, off_y = (x - box_x) * gsd_m, (y - box_y) * gsd_m
-                u, v = off_x * ux + off_y * uy, off_y * ux - off_x * uy
+                u, v = _on_box(outline, x, y, gsd_m)
                 ny, nx = (y + shift_y) & WRAP, (x + shift_x) & WRAP
                 gain = 1.0 + fine * noise[0, y & WRAP, x & WRAP] + middle * noise[1, ny, nx]
                 gain += broad * noise[2, y & WRAP, x & WRAP]
@@ -190,16 +217,16 @@ def _colour_boxes(boxes, textures, noise, broad_turned, gsd_m, last, rasters):
                 if joint_v > 0.0 and v - joint_v * np.floor(v / joint_v) < gsd_m:
                     gain -= joint_depth
                 if roof == PARAPET:
-                    edge_m = _inward_m(box, u, v, 0.0)
+                    edge_m = _inward_m(outline, u, v, 0.0)
                     if _top_m(box, u, v, edge_m, gsd_m) > box.top_m:
                         gain *= 1.12
-                if texture == CAR and 0.15 < abs(u) / box.half_u < 0.42:
+                if texture == CAR and 0.15 < abs(u) / outline.half_u < 0.42:
                     gain *= 0.55  # windscreens
                 tint = hue * broad_turned[ny, nx]
-                material[y, x] = box.material
-                albedo[y, x, 0] = _clip_u8(box.red * (gain + tint))
-                albedo[y, x, 1] = _clip_u8(box.green * gain)
-                albedo[y, x, 2] = _clip_u8(box.blue * (gain - tint))
+                material[y, x] = kind
+                albedo[y, x, 0] = _clip_u8(red * (gain + tint))
+                albedo[y, x, 1] = _clip_u8(green * gain)
+                albedo[y, x, 2] = _clip_u8(blue * (gain - tint))
 
 
 @kernel
