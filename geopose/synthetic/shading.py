@@ -16,7 +16,7 @@ from geopose.synthetic.ground import Scene
 from geopose.synthetic.kernels import inlined, kernel
 from geopose.synthetic.light import Light, shadow_height
 from geopose.synthetic.view import View, rays_of
-from geopose.synthetic.visibility import BLOCK_CELLS, bilinear, block_maxima, meet
+from geopose.synthetic.visibility import BLOCK_CELLS, bilinear, bilinear_within, block_maxima, meet
 from geopose.synthetic.walls import face_of, wall_colour
 
 WALL_M = 0.25  # a visible point this far below the surface just behind it is on a wall
@@ -255,7 +255,7 @@ def _lit(x, y, h, surfaces, illumination):
     """Share of the sun's disc that height h over cell (x, y) sees, 0 in shadow."""
     rows, cols = surfaces.height_m.shape
     x, y = min(max(x, 0.0), cols - 1.002), min(max(y, 0.0), rows - 1.002)
-    lit = (h - bilinear(surfaces.shadow_m, x, y)) / (surfaces.gsd_m * illumination.sun_tan)
+    lit = (h - bilinear_within(surfaces.shadow_m, x, y)) / (surfaces.gsd_m * illumination.sun_tan)
     return min(max(lit, 0.0), 1.0)
 
 

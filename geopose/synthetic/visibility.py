@@ -60,6 +60,12 @@ def bilinear(raster, x, y):
     rows, cols = raster.shape
     if x < 0.0 or y < 0.0 or x > cols - 1.001 or y > rows - 1.001:
         return np.float32(0.0)
+    return bilinear_within(raster, x, y)
+
+
+@inlined
+def bilinear_within(raster, x, y):
+    """As bilinear, where (x, y) is known to be within the raster."""
     x0, y0 = int(x), int(y)
     fx, fy = np.float32(x - x0), np.float32(y - y0)
     upper = raster[y0, x0] + fx * (raster[y0, x0 + 1] - raster[y0, x0])
