@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from geopose.synthetic.appearance import TEXTURE_TABLE, Material, noise_fields
+from geopose.synthetic.appearance import NOISE_CELLS, TEXTURE_TABLE, Material, noise_fields
 from geopose.synthetic.layout import Layout
 from geopose.synthetic.paint import Rasters, empty_rasters, paint_boxes, paint_trees
 
@@ -64,19 +64,22 @@ def build_scene(layout: Layout) -> Scene:
 
 def _flood(layout: Layout, noise: np.ndarray, rasters: Rasters) -> None:
     """Paint banks and water over the ground."""
-    rows, cols = rasters.material.shape
-    bank, water = layout.water == 1, layout.water == 2
-    ripple = 1.0 + layout.ripple * noise[0] + 0.03 * noise[1] + 0.03 * noise[2]
-    ripple = np.tile(ripple, (-(-rows // ripple.shape[0]), -(-cols // ripple.shape[1])))[:rows, :cols]
-    for mask, colour, kind in ((bank, layout.bank_colour, Material.SOIL), (water, layout.water_colour, Material.WATER)):
-        rasters.albedo[mask] = np.clip(ripple[mask][:, None] * np.asarray(colour), 0, 255)
-        rasters.material[mask] = kind
+    for value, colour, kind in (1, layout.bank_colour, Material.SOIL), (2, layout.water_colour, Material.WATER):
+        row, col = np.nonzero(layout.water == value)
+        fine, middle, broad = noise[:, row % NOISE_CELLS, col % NOISE_CELLS]
+        ripple = 1.0 + layout.ripple * fine + 0.03 * middle + 0.03 * broad
+        rasters.albedo[row, col] = np.clip(ripple[:, None] * np.asarray(colour), 0, 255)
+        rasters.material[row, col] = kind
 
 
 def _open_sky(height_m: np.ndarray, gsd_m: float) -> np.ndarray:
     """Approximate share of the sky that each cell sees, float32 [rows, cols]: small where the surroundings are high."""
     small = cv2.resize(np.minimum(height_m, 40.0), None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
     around = cv2.GaussianBlur(small, (0, 0), 1.2 / gsd_m)
-    around = cv2.resize(around, height_m.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    above = np.maximum(around - height_m, 0.0)
-    return (1.0 / (1.0 + 0.10 * above)).astype(np.float32)
+    sky = cv2.resize(around, height_m.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    # 1 / (1 + 0.1 * height of the surroundings above the cell), without new arrays as large as the scene.
+    sky -= height_m
+    np.maximum(sky, 0.0, out=sky)
+    sky *= 0.10
+    sky += 1.0
+    return np.divide(1.0, sky, out=sky)

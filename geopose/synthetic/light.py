@@ -6,6 +6,7 @@ points are in shadow. The resulting raster serves ground, roofs and walls: a poi
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from geopose.synthetic.kernels import kernel
@@ -34,25 +35,32 @@ def shadow_height(height_m: np.ndarray, gsd_m: float, light: Light) -> np.ndarra
     sun_x, sun_y = light.sun_direction
     flip_y, flip_x, transpose = sun_y < 0, sun_x < 0, abs(sun_x) > abs(sun_y)
     # Flip and transpose the scene so that the sun is towards larger row numbers, at most 45 degrees off the columns.
-    turned = height_m[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
-    turned = np.ascontiguousarray(turned.T if transpose else turned)
+    turned = _flipped(height_m, flip_x, flip_y)
+    turned = cv2.transpose(turned) if transpose else turned
     major, minor = (abs(sun_x), abs(sun_y)) if transpose else (abs(sun_y), abs(sun_x))
     slope = minor / major
     drop_m = gsd_m / major * light.sun_tan_elevation
     shadow = np.empty_like(turned)
-    _sweep_shadow(turned, np.float32(slope), np.float32(drop_m), shadow)
-    shadow = shadow.T if transpose else shadow
-    return np.ascontiguousarray(shadow[:: -1 if flip_y else 1, :: -1 if flip_x else 1])
+    carried = np.zeros(turned.shape[1] + 2, dtype=np.float32)
+    _sweep_shadow(turned, np.float32(slope), np.float32(drop_m), carried, shadow)
+    return _flipped(cv2.transpose(shadow) if transpose else shadow, flip_x, flip_y)
+
+
+def _flipped(raster: np.ndarray, flip_x: bool, flip_y: bool) -> np.ndarray:
+    """The raster [rows, cols], mirrored along x, y or both. OpenCV does it several times as fast as NumPy."""
+    if not (flip_x or flip_y):
+        return raster
+    return cv2.flip(raster, -1 if flip_x and flip_y else int(flip_x))
 
 
 @kernel
-def _sweep_shadow(height_m, slope, drop_m, shadow_m):
+def _sweep_shadow(height_m, slope, drop_m, carried, shadow_m):
     """Fill shadow_m from the last row to the first; each row follows from the next one, which is nearer to the sun.
 
-    On the way from row to row the shadow moves by slope columns and sinks by drop_m.
+    On the way from row to row the shadow moves by slope columns and sinks by drop_m. carried [cols + 2], zeros: room
+    for the row on its way.
     """
     rows, cols = height_m.shape
-    carried = np.zeros(cols + 2, dtype=np.float32)
     for x in range(cols):
         shadow_m[rows - 1, x] = -drop_m
     for y in range(rows - 2, -1, -1):

@@ -9,6 +9,7 @@ with their middle on the outline. Bilinear interpolation reproduces a ramp, and 
 
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from geopose.synthetic.appearance import NOISE_CELLS, Material, Texture
@@ -48,15 +49,16 @@ def empty_rasters(shape: tuple[int, int]) -> Rasters:
     )
 
 
-@kernel
+@inlined
 def _clip_u8(value):
     return np.uint8(min(max(value, 0.0), 255.0))
 
 
-@kernel
+@inlined
 def _edge_m(u, v, half_u, half_v, taper, cut_m):
     """Distance in metres from (u, v) to the outline of a box; negative outside. taper and cut_m as in Footprint."""
-    half_v *= 1.0 - 0.5 * taper * (1.0 + u / half_u)
+    if taper != 0.0:
+        half_v *= 1.0 - 0.5 * taper * (1.0 + u / half_u)
     to_u, to_v = half_u - abs(u), half_v - abs(v)
     return min(to_u, to_v, (to_u + to_v - cut_m) * 0.7071)
 
@@ -84,76 +86,147 @@ def _roof_rise_m(roof, rise_m, u, v, half_u, half_v, edge_m, gsd_m):
     return 0.0
 
 
-@kernel
-def paint_boxes(boxes, textures, noise, gsd_m, rasters):
+def paint_boxes(boxes: np.ndarray, textures: np.ndarray, noise: np.ndarray, gsd_m: float, rasters: Rasters) -> None:
     """Paint the boxes [N] of dtype BOX (positions in cells, lengths in metres) into the Rasters.
 
-    textures float32 [T, 7] as TEXTURE_TABLE; noise float32 [3, N, N] as noise_fields; gsd_m metres per cell.
+    textures float32 [T, 7] as TEXTURE_TABLE; noise float32 [3, N, N] as noise_fields; gsd_m metres per cell. Pieces of
+    ground lie in many layers over each other. So the shapes come first, and then each cell gets the colour of its last
+    box alone.
     """
-    height_m, label_height_m, albedo, material, solid, _ = rasters
+    last = np.full(rasters.material.shape, -1, np.int32)  # the box that a cell shows; -1: none of these boxes
+    _raise_boxes(boxes, noise[1], gsd_m, rasters, last)
+    _colour_boxes(boxes, textures, noise, cv2.transpose(noise[2]), gsd_m, last, rasters)
+
+
+class _Outline(NamedTuple):
+    """The part of a BOX that says where it is. Kernels read a box again after each write to a raster, but not this."""
+
+    x: float
+    y: float
+    ux: float
+    uy: float
+    half_u: float
+    half_v: float
+    taper: float
+    cut_m: float
+    is_round: bool
+
+
+@inlined
+def _outline_of(box):
+    is_round = box.roof in (PAINT_DISC, DISC, DOME)
+    return _Outline(box.x, box.y, box.ux, box.uy, box.half_u, box.half_v, box.taper, box.cut_m, is_round)
+
+
+@inlined
+def _cells_of(box, gsd_m, rows, cols):
+    """The first and last column and row of an outline's cells: x0, x1, y0, y1. x1 < x0 or y1 < y0 if it has none."""
+    reach_x = (abs(box.ux) * box.half_u + abs(box.uy) * box.half_v) / gsd_m + 0.75 * RAMP_CELLS
+    reach_y = (abs(box.uy) * box.half_u + abs(box.ux) * box.half_v) / gsd_m + 0.75 * RAMP_CELLS
+    x0, x1 = max(0, int(np.ceil(box.x - reach_x))), min(cols - 1, int(np.floor(box.x + reach_x)))
+    y0, y1 = max(0, int(np.ceil(box.y - reach_y))), min(rows - 1, int(np.floor(box.y + reach_y)))
+    return x0, x1, y0, y1
+
+
+@inlined
+def _on_box(box, x, y, gsd_m):
+    """Position (u, v) of cell (x, y) in metres from the middle of an outline, along its axes."""
+    off_x, off_y = (x - box.x) * gsd_m, (y - box.y) * gsd_m
+    return off_x * box.ux + off_y * box.uy, off_y * box.ux - off_x * box.uy
+
+
+@inlined
+def _inward_m(box, u, v, ragged):
+    """Distance in metres from (u, v) to an outline, negative outside. ragged moves a round one in or out."""
+    if box.is_round:
+        away = np.sqrt((u / box.half_u) ** 2 + (v / box.half_v) ** 2 + ragged)
+        return (1.0 - away) * min(box.half_u, box.half_v)
+    return _edge_m(u, v, box.half_u, box.half_v, box.taper, box.cut_m)
+
+
+@inlined
+def _top_m(box, u, v, edge_m, gsd_m):
+    """Height of a box at (u, v), edge_m metres inside its outline."""
+    rise_m = _roof_rise_m(box.roof, box.rise_m, u, v, box.half_u, box.half_v, edge_m, gsd_m)
+    return (box.top_m + rise_m) * _ramp(edge_m, gsd_m)
+
+
+@kernel
+def _raise_boxes(boxes, noise, gsd_m, rasters, last):
+    """Paint the heights of the boxes, and the number of the box that each cell shows into last [rows, cols]."""
+    height_m, label_height_m, solid = rasters.height_m, rasters.label_height_m, rasters.solid
     rows, cols = height_m.shape
     for i in range(boxes.size):
         box = boxes[i]
-        ux, uy, half_u, half_v = box.ux, box.uy, box.half_u, box.half_v
+        outline, seen = _outline_of(box), box.seen
         is_paint = box.roof in (PAINT, PAINT_DISC)
+        is_ragged = outline.is_round and box.texture in (LAWN, SOIL)
         margin_m = 0.0 if is_paint else 0.5 * RAMP_CELLS * gsd_m  # the outer half of the ramp
-        reach_x = (abs(ux) * half_u + abs(uy) * half_v) / gsd_m + 0.75 * RAMP_CELLS
-        reach_y = (abs(uy) * half_u + abs(ux) * half_v) / gsd_m + 0.75 * RAMP_CELLS
-        x0, x1 = max(0, int(np.ceil(box.x - reach_x))), min(cols - 1, int(np.floor(box.x + reach_x)))
-        y0, y1 = max(0, int(np.ceil(box.y - reach_y))), min(rows - 1, int(np.floor(box.y + reach_y)))
-        if x1 < x0 or y1 < y0:
-            continue
-        roof, seen = box.roof, box.seen
-        is_round = roof in (PAINT_DISC, DISC, DOME)
-        is_natural = box.texture in (LAWN, SOIL)
-        fine, middle, broad, hue = (
-            textures[box.texture, 0],
-            textures[box.texture, 1],
-            textures[box.texture, 2],
-            textures[box.texture, 3],
-        )
-        if not is_natural:  # smooth and mottled surfaces of the same kind: real roofs and roads differ that much
-            uneven = 0.25 + 1.1 * ((i * 40503) % 1024) / 1024.0
-            fine, middle, broad = fine * uneven, middle * uneven, broad * uneven
-        joint_u, joint_v, joint_depth = textures[box.texture, 4], textures[box.texture, 5], textures[box.texture, 6]
+        x0, x1, y0, y1 = _cells_of(outline, gsd_m, rows, cols)
         for y in range(y0, y1 + 1):
             for x in range(x0, x1 + 1):
-                off_x, off_y = (x - box.x) * gsd_m, (y - box.y) * gsd_m
-                u, v = off_x * ux + off_y * uy, off_y * ux - off_x * uy
-                edge_m = _edge_m(u, v, half_u, half_v, box.taper, box.cut_m)
-                if is_round:
-                    ragged = 0.35 * noise[1, y & WRAP, x & WRAP] if is_natural else 0.0
-                    away = np.sqrt((u / half_u) ** 2 + (v / half_v) ** 2 + ragged)
-                    edge_m = (1.0 - away) * min(half_u, half_v)
+                u, v = _on_box(outline, x, y, gsd_m)
+                ragged = 0.35 * noise[y & WRAP, x & WRAP] if is_ragged else 0.0
+                edge_m = _inward_m(outline, u, v, ragged)
                 if edge_m <= -margin_m:
                     continue
                 if not is_paint:
-                    top = box.top_m + _roof_rise_m(roof, box.rise_m, u, v, half_u, half_v, edge_m, gsd_m)
-                    top *= _ramp(edge_m, gsd_m)
+                    top = _top_m(box, u, v, edge_m, gsd_m)
                     if seen != IMAGE_ONLY and top > label_height_m[y, x]:
                         label_height_m[y, x] = top
                     if seen == LABEL_ONLY or top <= height_m[y, x]:
                         continue
                     height_m[y, x] = top
                     solid[y, x] = i + 1 if box.building > 0 else 0
-                material[y, x] = box.material
-                ny, nx = y & WRAP, x & WRAP
-                if not is_paint:  # each roof has its own pattern; ground continues from piece to piece
-                    ny, nx = (y + 131 * i) & WRAP, (x + 57 * i) & WRAP
+                last[y, x] = i
+
+
+@kernel
+def _colour_boxes(boxes, textures, noise, broad_turned, gsd_m, last, rasters):
+    """Paint the colours and materials of the boxes that cells show, as in last. broad_turned: noise[2] transposed."""
+    albedo, material = rasters.albedo, rasters.material
+    rows, cols = material.shape
+    for i in range(boxes.size):
+        box = boxes[i]
+        outline, roof, texture, kind = _outline_of(box), box.roof, box.texture, box.material
+        red, green, blue = box.red, box.green, box.blue
+        fine, middle, broad, hue = (
+            textures[texture, 0],
+            textures[texture, 1],
+            textures[texture, 2],
+            textures[texture, 3],
+        )
+        if texture not in (LAWN, SOIL):  # real roofs and roads of one kind differ: some are smooth, some mottled
+            uneven = 0.25 + 1.1 * ((i * 40503) % 1024) / 1024.0
+            fine, middle, broad = fine * uneven, middle * uneven, broad * uneven
+        joint_u, joint_v, joint_depth = textures[texture, 4], textures[texture, 5], textures[texture, 6]
+        # Each roof has its own pattern; ground continues from piece to piece.
+        is_paint = roof in (PAINT, PAINT_DISC)
+        shift_x, shift_y = (0, 0) if is_paint else (57 * i, 131 * i)
+        x0, x1, y0, y1 = _cells_of(outline, gsd_m, rows, cols)
+        for y in range(y0, y1 + 1):
+            for x in range(x0, x1 + 1):
+                if last[y, x] != i:
+                    continue
+                u, v = _on_box(outline, x, y, gsd_m)
+                ny, nx = (y + shift_y) & WRAP, (x + shift_x) & WRAP
                 gain = 1.0 + fine * noise[0, y & WRAP, x & WRAP] + middle * noise[1, ny, nx]
                 gain += broad * noise[2, y & WRAP, x & WRAP]
                 if joint_u > 0.0 and u - joint_u * np.floor(u / joint_u) < gsd_m:
                     gain -= joint_depth
                 if joint_v > 0.0 and v - joint_v * np.floor(v / joint_v) < gsd_m:
                     gain -= joint_depth
-                if roof == PARAPET and top > box.top_m:
-                    gain *= 1.12
-                if box.texture == CAR and 0.15 < abs(u) / half_u < 0.42:
+                if roof == PARAPET:
+                    edge_m = _inward_m(outline, u, v, 0.0)
+                    if _top_m(box, u, v, edge_m, gsd_m) > box.top_m:
+                        gain *= 1.12
+                if texture == CAR and 0.15 < abs(u) / outline.half_u < 0.42:
                     gain *= 0.55  # windscreens
-                tint = hue * noise[2, nx, ny]
-                albedo[y, x, 0] = _clip_u8(box.red * (gain + tint))
-                albedo[y, x, 1] = _clip_u8(box.green * gain)
-                albedo[y, x, 2] = _clip_u8(box.blue * (gain - tint))
+                tint = hue * broad_turned[ny, nx]
+                material[y, x] = kind
+                albedo[y, x, 0] = _clip_u8(red * (gain + tint))
+                albedo[y, x, 1] = _clip_u8(green * gain)
+                albedo[y, x, 2] = _clip_u8(blue * (gain - tint))
 
 
 @kernel

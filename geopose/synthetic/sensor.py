@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from geopose.synthetic.kernels import kernel
+
 DARK_SHARE, BRIGHT_SHARE = 0.15, 0.25  # of products that are not stretched to the display's range, or beyond it
 LINEAR_SHARE = 0.2  # of products whose levels are proportional to the light, so that all but white roofs is dark
 RESAMPLED_SHARE = 0.3
@@ -77,11 +79,9 @@ def expose(radiance: np.ndarray, sensor: Sensor, rng: np.random.Generator) -> np
         image = cv2.resize(
             cv2.resize(image, smaller, interpolation=cv2.INTER_AREA), (width, height), interpolation=cv2.INTER_CUBIC
         )
-    image *= np.array(sensor.gain, dtype=np.float32)
-    image += np.array(sensor.haze, dtype=np.float32)
-    grain = _grain(rng, height, width)
-    image += (sensor.noise * grain)[..., None] * (0.6 + image * (0.4 / 128.0))
-    pixels = np.clip(image, 0, 255).astype(np.uint8)
+    pixels = np.empty(image.shape, np.uint8)
+    gain, haze = np.array(sensor.gain, dtype=np.float32), np.array(sensor.haze, dtype=np.float32)
+    _record(image, gain, haze, sensor.noise * _grain(rng, height, width), pixels)
     pixels = cv2.LUT(pixels, _tone_table(sensor.gamma))
     if sensor.jpeg_quality:
         coded = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, sensor.jpeg_quality])[1]
@@ -94,12 +94,12 @@ def _shift_bands(image: np.ndarray, shifts_px: tuple) -> np.ndarray:
     height, width = image.shape[:2]
     bands = [
         cv2.warpAffine(
-            np.ascontiguousarray(image[..., band]),
+            band,
             np.array([[1.0, 0.0, x], [0.0, 1.0, y]]),
             (width, height),
             borderMode=cv2.BORDER_REPLICATE,
         )
-        for band, (x, y) in enumerate(shifts_px)
+        for band, (x, y) in zip(cv2.split(image), shifts_px, strict=True)
     ]
     return cv2.merge(bands)
 
@@ -113,7 +113,36 @@ def _pan_sharpen(image: np.ndarray, sharpen: float, halo_px: float) -> np.ndarra
     blurred_pan = cv2.transform(colour, np.array([[0.35, 0.4, 0.25]], dtype=np.float32))
     halo = pan - cv2.GaussianBlur(pan, (0, 0), halo_px)
     detail = pan - blurred_pan + sharpen * halo
-    return 0.65 * colour + 0.35 * (image - pan[..., None] + blurred_pan[..., None]) + detail[..., None]
+    _add_detail(image, pan, blurred_pan, detail, colour)
+    return colour
+
+
+@kernel
+def _add_detail(image, pan, blurred_pan, detail, colour):
+    """Turn the coarse colour [H, W, 3] into the sharpened image, in place. image [H, W, 3]; the others [H, W].
+
+    NumPy is slow where an array [H, W] meets one [H, W, 3]. All numbers are float32, as NumPy would have them.
+    """
+    coarse, fine = np.float32(0.65), np.float32(0.35)
+    rows, cols = pan.shape
+    for y in range(rows):
+        for x in range(cols):
+            for band in range(3):
+                own = image[y, x, band] - pan[y, x] + blurred_pan[y, x]
+                colour[y, x, band] = coarse * colour[y, x, band] + fine * own + detail[y, x]
+
+
+@kernel
+def _record(image, gain, haze, grain, pixels):
+    """Fill pixels uint8 [H, W, 3] from image [H, W, 3]: gain and haze per band, and grain [H, W] in grey levels."""
+    dark, rise = np.float32(0.6), np.float32(0.4 / 128.0)  # bright pixels have more grain
+    rows, cols = grain.shape
+    for y in range(rows):
+        for x in range(cols):
+            for band in range(3):
+                value = image[y, x, band] * gain[band] + haze[band]
+                value += grain[y, x] * (dark + value * rise)
+                pixels[y, x, band] = min(max(value, np.float32(0.0)), np.float32(255.0))
 
 
 def _grain(rng: np.random.Generator, height: int, width: int) -> np.ndarray:

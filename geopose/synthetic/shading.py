@@ -8,6 +8,7 @@ colour, how it faces the sun and whether it is in shadow, and then adds sunlight
 
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from geopose.synthetic.appearance import Material, Season, season_gains
@@ -15,7 +16,7 @@ from geopose.synthetic.ground import Scene
 from geopose.synthetic.kernels import inlined, kernel
 from geopose.synthetic.light import Light, shadow_height
 from geopose.synthetic.view import View, rays_of
-from geopose.synthetic.visibility import BLOCK_CELLS, bilinear, block_maxima, meet
+from geopose.synthetic.visibility import BLOCK_CELLS, bilinear, bilinear_within, block_maxima, meet
 from geopose.synthetic.walls import face_of, wall_colour
 
 WALL_M = 0.25  # a visible point this far below the surface just behind it is on a wall
@@ -40,7 +41,7 @@ class _Surfaces(NamedTuple):
     open_sky: np.ndarray
     albedo: np.ndarray
     below_trees: np.ndarray
-    gaps: np.ndarray  # bool: light and view pass the crown here
+    crown: np.ndarray
     material: np.ndarray
     solid: np.ndarray
     solids: np.ndarray
@@ -49,9 +50,10 @@ class _Surfaces(NamedTuple):
 
 
 class _Illumination(NamedTuple):
-    """Light and season as the kernel reads them. gains float32 [8, 3] and scatter float32 [8] have a row per material.
+    """Light and season as the kernel reads them. gains [8, 3], scatter and gap_below [8] have a row per material.
 
-    scatter is the share by which tree crowns even out light and shade within themselves.
+    scatter is the share by which tree crowns even out light and shade within themselves. Crowns less dense than
+    gap_below have a gap: one sees the ground below.
     """
 
     sun_direction: np.ndarray  # float32 [2]
@@ -60,14 +62,15 @@ class _Illumination(NamedTuple):
     wall: float
     gains: np.ndarray
     scatter: np.ndarray
+    gap_below: np.ndarray
 
 
 def shade(scene: Scene, agl_m: np.ndarray, view: View, light: Light, season: Season) -> np.ndarray:
     """Colours float32 [H, W, 3] of the visible surface agl_m [H, W] under a light; 0-255, may exceed 255."""
     # From above one sees the ground between twigs. Sunlight comes through at an angle and at many more places.
-    gaps = _thin_crown(scene, 190.0 - 125.0 * season.leaf, 50.0)
-    transparent = _thin_crown(scene, 250.0 - 150.0 * season.leaf, 80.0)
-    shading_m = np.where(transparent, np.float32(0.0), scene.height_m)
+    gap_below = _crown_limits(190.0 - 125.0 * season.leaf, 50.0)
+    shading_m = scene.height_m.copy()
+    _let_light_through(scene.crown, scene.material, _crown_limits(250.0 - 150.0 * season.leaf, 80.0), shading_m)
     surfaces = _Surfaces(
         scene.height_m,
         block_maxima(scene.height_m, BLOCK_CELLS),
@@ -75,7 +78,7 @@ def shade(scene: Scene, agl_m: np.ndarray, view: View, light: Light, season: Sea
         scene.open_sky,
         scene.albedo,
         scene.below_trees,
-        gaps,
+        scene.crown,
         scene.material,
         scene.solid,
         scene.solids,
@@ -89,9 +92,12 @@ def shade(scene: Scene, agl_m: np.ndarray, view: View, light: Light, season: Sea
         float(light.wall),
         season_gains(season),
         _scatter(season),
+        gap_below,
     )
     image = np.empty((*agl_m.shape, 3), dtype=np.float32)
-    _shade_pixels(agl_m, rays_of(view, scene.gsd_m), surfaces, illumination, image)
+    around = np.ones((3, 3), np.uint8)
+    low_m, high_m = cv2.erode(agl_m, around), cv2.dilate(agl_m, around)
+    _shade_pixels(agl_m, low_m, high_m, rays_of(view, scene.gsd_m), surfaces, illumination, image)
     return image
 
 
@@ -102,27 +108,44 @@ def _scatter(season: Season) -> np.ndarray:
     return scatter
 
 
-def _thin_crown(scene: Scene, deciduous: float, evergreen: float) -> np.ndarray:
-    """Where the crowns of trees are less dense than these limits, bool [rows, cols]. Crowns thin out outwards."""
-    densest = np.zeros(len(Material))
-    densest[DECIDUOUS], densest[EVERGREEN] = deciduous, evergreen
-    return (scene.crown > 0) & (scene.crown < densest[scene.material])
+def _crown_limits(deciduous: float, evergreen: float) -> np.ndarray:
+    """Densities of crowns, one per material: where a crown is less dense, it lets light through or shows the ground."""
+    limits = np.zeros(len(Material))
+    limits[DECIDUOUS], limits[EVERGREEN] = deciduous, evergreen
+    return limits
+
+
+@inlined
+def _is_thin(crown, material, limits, y, x):
+    """Whether a cell has a crown that is less dense than the limit of its material. Crowns thin out outwards."""
+    return crown[y, x] > 0 and crown[y, x] < limits[material[y, x]]
 
 
 @kernel
-def _shade_pixels(agl_m, rays, surfaces, illumination, image):
-    """Fill image [H, W, 3] with the colours of the visible points; agl_m [H, W] holds the heights at pixel centres."""
+def _let_light_through(crown, material, limits, height_m):
+    """Set height_m to 0 in the cells whose crown is too thin to cast a shadow."""
+    rows, cols = height_m.shape
+    for y in range(rows):
+        for x in range(cols):
+            if _is_thin(crown, material, limits, y, x):
+                height_m[y, x] = 0.0
+
+
+@kernel
+def _shade_pixels(agl_m, low_m, high_m, rays, surfaces, illumination, image):
+    """Fill image [H, W, 3] with the colours of the visible points.
+
+    agl_m [H, W] holds the heights at pixel centres, low_m and high_m the lowest and highest of each pixel and the
+    eight around it.
+    """
     rows, cols = agl_m.shape
     cells_per_m = rays.cells_per_m
     rough_m = min(ROUGH_M, ROUGH_PX * rays.cells_per_px / max(cells_per_m, 1e-9))
     for py in range(rows):
         for px in range(cols):
             h = agl_m[py, px]
-            low, high = h, h
-            for y in range(max(py - 1, 0), min(py + 2, rows)):
-                for x in range(max(px - 1, 0), min(px + 2, cols)):
-                    low, high = min(low, agl_m[y, x]), max(high, agl_m[y, x])
-            is_rough = high - low > rough_m and cells_per_m > 0.0
+            high = high_m[py, px]
+            is_rough = high - low_m[py, px] > rough_m and cells_per_m > 0.0
             red, green, blue = 0.0, 0.0, 0.0
             if not is_rough:
                 red, green, blue = _shade_smooth(px, py, h, rays, surfaces, illumination)
@@ -232,7 +255,7 @@ def _lit(x, y, h, surfaces, illumination):
     """Share of the sun's disc that height h over cell (x, y) sees, 0 in shadow."""
     rows, cols = surfaces.height_m.shape
     x, y = min(max(x, 0.0), cols - 1.002), min(max(y, 0.0), rows - 1.002)
-    lit = (h - bilinear(surfaces.shadow_m, x, y)) / (surfaces.gsd_m * illumination.sun_tan)
+    lit = (h - bilinear_within(surfaces.shadow_m, x, y)) / (surfaces.gsd_m * illumination.sun_tan)
     return min(max(lit, 0.0), 1.0)
 
 
@@ -251,7 +274,7 @@ def _through_gap(x, y, h, colour, rays, surfaces, illumination):
     """The colour of a crown at (x, y) and height h; where it has a gap, mixed with the ground further down the ray."""
     rows, cols = surfaces.height_m.shape
     near_x, near_y = min(max(int(x + 0.5), 0), cols - 1), min(max(int(y + 0.5), 0), rows - 1)
-    if not surfaces.gaps[near_y, near_x]:
+    if not _is_thin(surfaces.crown, surfaces.material, illumination.gap_below, near_y, near_x):
         return colour
     foot_x, foot_y = x - h * rays.cells_per_m * rays.dx, y - h * rays.cells_per_m * rays.dy
     lit = _lit(foot_x, foot_y, 0.0, surfaces, illumination)

@@ -40,7 +40,7 @@ def label_agl(scene: Scene, agl_m: np.ndarray, view: View) -> np.ndarray:
     higher of the two heights counts.
     """
     lowered_m = np.minimum(scene.label_height_m, scene.height_m)
-    sunk = cv2.dilate((lowered_m < scene.height_m).astype(np.uint8), np.ones((3, 3), np.uint8))
+    sunk = cv2.dilate((lowered_m < scene.height_m).view(np.uint8), np.ones((3, 3), np.uint8))
     label_m = agl_m.copy()
     _sink_rays(lowered_m, block_maxima(lowered_m, BLOCK_CELLS), sunk, rays_of(view, scene.gsd_m), label_m)
     raised = scene.label_height_m > scene.height_m
@@ -60,6 +60,12 @@ def bilinear(raster, x, y):
     rows, cols = raster.shape
     if x < 0.0 or y < 0.0 or x > cols - 1.001 or y > rows - 1.001:
         return np.float32(0.0)
+    return bilinear_within(raster, x, y)
+
+
+@inlined
+def bilinear_within(raster, x, y):
+    """As bilinear, where (x, y) is known to be within the raster."""
     x0, y0 = int(x), int(y)
     fx, fy = np.float32(x - x0), np.float32(y - y0)
     upper = raster[y0, x0] + fx * (raster[y0, x0 + 1] - raster[y0, x0])
@@ -67,19 +73,28 @@ def bilinear(raster, x, y):
     return upper + fy * (lower - upper)
 
 
-@kernel
-def block_maxima(height_m, side):
+def block_maxima(height_m: np.ndarray, side: int) -> np.ndarray:
     """Highest height of each block of side x side cells, with the ring of cells around it that interpolation reads."""
     rows, cols = height_m.shape
-    blocks_m = np.zeros((-(-rows // side), -(-cols // side)), dtype=np.float32)
+    blocks_m = np.empty((-(-rows // side), -(-cols // side)), dtype=np.float32)
+    _fill_maxima(height_m, side, np.empty(cols, dtype=np.float32), blocks_m)
+    return blocks_m
+
+
+@kernel
+def _fill_maxima(height_m, side, column_m, blocks_m):
+    """Fill blocks_m. column_m [cols] holds the maxima of the columns of one row of blocks: they are found quickly."""
+    rows, cols = height_m.shape
     for block_y in range(blocks_m.shape[0]):
+        column_m[:] = 0.0
+        for y in range(max(block_y * side - 1, 0), min(block_y * side + side + 1, rows)):
+            for x in range(cols):
+                column_m[x] = max(column_m[x], height_m[y, x])
         for block_x in range(blocks_m.shape[1]):
             highest = np.float32(0.0)
-            for y in range(max(block_y * side - 1, 0), min(block_y * side + side + 1, rows)):
-                for x in range(max(block_x * side - 1, 0), min(block_x * side + side + 1, cols)):
-                    highest = max(highest, height_m[y, x])
+            for x in range(max(block_x * side - 1, 0), min(block_x * side + side + 1, cols)):
+                highest = max(highest, column_m[x])
             blocks_m[block_y, block_x] = highest
-    return blocks_m
 
 
 @inlined
