@@ -12,14 +12,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from geopose.geometry import (
-    D4_MATRICES,
-    apply_d4,
-    d4_inverse,
-    fit_scale,
-    flow_direction,
-    transform_direction,
-)
+from geopose.geometry import D4_MATRICES, apply_d4, d4_inverse, fit_scale, flow_direction, transform_direction
 
 VIEWS = ("e", "r90", "h", "t", "r180", "r270", "v", "hvt")  # two neighbours see lean and shadows differently
 GROUND_M = 1.0

@@ -180,7 +180,7 @@ def create_recolouring(strong: bool) -> A.Compose:
     if not strong:
         return compose([A.OneOf([*_tones(brightness=0.2), *_colours(), A.GaussianBlur((3, 3))], p=1.0)])
     optics = [*_noises(), A.ImageCompression(quality_range=(60, 95)), A.GaussianBlur((3, 5)), A.Sharpen()]
-    jitter = A.ColorJitter((0.6, 1.4), (0.6, 1.4), saturation=(0.4, 1.4), hue=(-0.05, 0.05), p=0.8)
+    jitter = A.ColorJitter((0.6, 1.4), (0.6, 1.4), saturation=(0.4, 1.4), hue=(-0.05, 0.05), p=1.0)
     return compose([jitter, A.OneOf([*_tones(brightness=0.3), *_colours()], p=0.5), A.OneOf(optics, p=0.5)])
 
 

@@ -1,5 +1,6 @@
 """Training beyond the labels: crops without labels, which the moving average labels, and the tie of features."""
 
+import pandas as pd
 import torch
 from catalyst.core.callback import Callback, CallbackOrder
 from torch.nn import functional as F
@@ -56,7 +57,7 @@ class SelfTrainingCallback(Callback):
     So memory holds one part at a time, and DistributedDataParallel sees each forward pass followed by its backward.
     """
 
-    def __init__(self, config: Config, table):
+    def __init__(self, config: Config, table: pd.DataFrame):
         super().__init__(order=CallbackOrder.Internal)
         self.config, self.table = config, table
 
@@ -95,9 +96,8 @@ class SelfTrainingCallback(Callback):
         train, inputs = self.config.train, (batch["gsd_m"], batch["city"], batch["native_gsd_m"])
         layout = torch.channels_last if train.channels_last else torch.contiguous_format
         with autocast(runner.device, runner.precision):
-            targets = predict_targets(
-                runner.evaluated_model(), batch, train.unlabelled_views, train.unlabelled_agreement
-            )
+            teacher = runner.evaluated_model()
+            targets = predict_targets(teacher, batch, train.unlabelled_views, train.unlabelled_agreement)
             outputs = runner.model(batch["image"].contiguous(memory_format=layout), *inputs)
         return unlabelled_loss(outputs, targets, self.config.loss), targets
 
@@ -135,9 +135,7 @@ class RunningMeans:
 
     def add(self, *values) -> None:
         """Add the values of one batch."""
-        self.sums += torch.stack(
-            [*(value.detach().double().cpu() for value in values), torch.ones((), dtype=torch.double)]
-        )
+        self.sums += torch.tensor([*(float(value.detach()) for value in values), 1.0], dtype=torch.float64)
 
     def compute(self, device: torch.device) -> dict[str, float]:
         """The means. They are 0 without a batch."""
