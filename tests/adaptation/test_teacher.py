@@ -119,9 +119,10 @@ def test_a_pixel_where_views_disagree_does_not_count():
 
 def test_scale_and_direction_do_not_count_where_views_disagree():
     other = crops()
-    other[:, 1] = other[:, 1].transpose(-2, -1)  # green is elsewhere: another lean
+    other[:, 1] = crops()[:, 1].transpose(-2, -1)  # green is elsewhere: another lean
     targets = predict_targets(Reader(), batch_of(crops(), other), 2, LIMIT)
     assert float(targets.direction_weight) == 0 and float(targets.scale_weight) == 1
+    assert not loss_moves(targets, "direction", torch.tensor([[0.0, 1.0]]))
 
     class Doubtful(Reader):
         def forward(self, image, *inputs):
@@ -147,7 +148,7 @@ def loss_moves(targets, key: str, value) -> bool:
 
 def test_a_known_pose_replaces_the_teachers():
     other = crops()
-    other[:, 1] = other[:, 1].transpose(-2, -1)
+    other[:, 1] = crops()[:, 1].transpose(-2, -1)
     targets = predict_targets(Reader(), batch_of(crops(), other, 1.0, 0.7), 2, LIMIT)
     torch.testing.assert_close(targets.direction, flow_direction(torch.tensor([1.0])))
     assert [float(targets.scale_px_per_m), float(targets.scale_weight)] == pytest.approx([0.7, 1])
