@@ -39,4 +39,4 @@ def seconds_per_step(inputs: Inputs, settings: list[str]) -> float:
     root = inputs.small.parent
     run_dir = f"run.dir={root / 'adaptation'}"
     TimedRunner(load_config(CONFIG, [*train_settings(root), *SETTINGS, *settings, run_dir])).run()
-    return median(np.diff(times[1:]))
+    return float(median(np.diff(times[1:])))
