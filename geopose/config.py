@@ -91,6 +91,7 @@ class LossConfig:
     direction_mse_weight: float = 0.1
     lean_px: float = 0.0  # above 0, an image's direction has weight m / (m + lean_px), m its mean known magnitude
     scale_weight: float = 0.0  # squared error of the scale head or, without one, of the least-squares scale, px/m
+    feature_tie_weight: float = 0.0  # keeps the encoder's last features similar to those of its pretrained weights
 
 
 @dataclass
@@ -131,6 +132,18 @@ class TrainConfig:
     keep_checkpoints: int = 3
     snapshot_epochs: int = 5  # every so many epochs a validation picture per city goes to TensorBoard; 0: none
     early_stop_patience: int | None = None  # epochs without a better validation R2 until training ends; null: never
+    # self-training, see docs/self_training.md
+    unlabelled: str | None = None  # a folder of images, or a competition folder; the moving average labels them
+    unlabelled_weight: float = 1.0  # weight of their loss; 0 leaves them out
+    unlabelled_start_step: int = 500  # optimizer steps before that, so that the moving average has learned something
+    unlabelled_agreement: float = 1.55  # the larger of two predicted heights divided by the smaller: below, they agree
+    unlabelled_views: int = 2  # turned views of a crop that the moving average predicts
+    unlabelled_gsd_m: float | None = None  # metres per pixel; null: from metadata.csv or the georeference
+
+    @property
+    def self_training(self) -> bool:
+        """Whether training uses unlabelled images."""
+        return self.unlabelled is not None and self.unlabelled_weight > 0
 
 
 @dataclass
@@ -233,6 +246,7 @@ def check_config(config: Config) -> None:
         raise UserError(f"predict.zooms, predict.zoom_weights: {error}") from None
     check_length(config)
     check_model(config.model)
+    check_adaptation(config)
 
 
 def check_length(config: Config) -> None:
@@ -245,6 +259,16 @@ def check_length(config: Config) -> None:
         )
     if steps and (len(steps) != len(train.schedule_boundaries or []) or steps != sorted(set(steps))):
         raise UserError("train.schedule_steps must ascend and hold one step per train.schedule_boundaries")
+
+
+def check_adaptation(config: Config) -> None:
+    """Refuse adaptation to other images without what it rests on."""
+    if config.train.self_training and config.train.ema_decay is None:
+        raise UserError("train.unlabelled takes its labels from the moving average; set train.ema_decay, such as 0.995")
+    if config.loss.feature_tie_weight and config.model.encoder_weights == "none":
+        raise UserError(
+            "loss.feature_tie_weight needs pretrained weights, but model.encoder_weights=none; set one of both"
+        )
 
 
 def check_model(cfg: ModelConfig) -> None:

@@ -70,6 +70,13 @@ def bf16_speedup() -> float:
     return min(seconds[torch.float32]) / min(seconds[torch.bfloat16])
 
 
+def move_batch(batch: dict, device: torch.device) -> dict:
+    """A batch with its tensors on a device; other values stay as they are."""
+    return {
+        key: value.to(device, non_blocking=True) if torch.is_tensor(value) else value for key, value in batch.items()
+    }
+
+
 @contextmanager
 def autocast(device: torch.device, precision: str) -> Iterator[None]:
     """Compute in a precision that pick_precision returned, and restore torch's settings at the end.

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+from geopose.bench.adaptation import bench_adaptation
 from geopose.bench.inputs import Inputs, make_inputs
 from geopose.bench.prediction import bench_overlap, bench_precision, bench_tta
 from geopose.bench.probes import PROBES
@@ -32,6 +33,7 @@ ITEMS: dict[str, Callable[[Inputs], list[Row]]] = {
     "scene": bench_scene,
     "renderer": bench_renderer,
     "step": bench_step,
+    "adaptation": bench_adaptation,
 }
 DESCRIPTION = (
     "Measure speed and memory, and compare our way with the common way. "

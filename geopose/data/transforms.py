@@ -175,6 +175,15 @@ def create_transform(cfg: AugmentConfig) -> A.Compose:
     return compose(chain + LEVELS[cfg.level]())
 
 
+def create_recolouring(strong: bool) -> A.Compose:
+    """Other tones, colours and noise for images without labels. No pixel moves. strong makes larger changes."""
+    if not strong:
+        return compose([A.OneOf([*_tones(brightness=0.2), *_colours(), A.GaussianBlur((3, 3))], p=1.0)])
+    optics = [*_noises(), A.ImageCompression(quality_range=(60, 95)), A.GaussianBlur((3, 5)), A.Sharpen()]
+    jitter = A.ColorJitter((0.6, 1.4), (0.6, 1.4), saturation=(0.4, 1.4), hue=(-0.05, 0.05), p=1.0)
+    return compose([jitter, A.OneOf([*_tones(brightness=0.3), *_colours()], p=0.5), A.OneOf(optics, p=0.5)])
+
+
 def _d4() -> list:
     return [PoseD4(p=1.0)]
 

@@ -11,6 +11,7 @@ from statistics import fmean
 from geopose.cli import UserError, list_some
 from geopose.config import Config, list_differences, load_config
 from geopose.io.files import write_bytes
+from geopose.io.image_folder import fingerprint_unlabelled
 from geopose.io.names import ARGUMENTS_FILE
 from geopose.io.tables import read_train_table
 
@@ -135,11 +136,14 @@ def fingerprint_data(root: str) -> str:
 
 
 def fingerprint_inputs(config: Config) -> dict[str, str]:
-    """SHA-256 of the data ("fingerprint") and of the folds of a training, as its manifest holds them."""
+    """SHA-256 of the data ("fingerprint"), the folds and any unlabelled images of a training, as in its manifest."""
     folds = Path(config.data.folds)
     if not folds.exists():
         raise UserError(f"{folds} missing; run 'make folds'")
-    return {"fingerprint": fingerprint_data(config.data.root), "folds": fingerprint_file(folds)}
+    inputs = {"fingerprint": fingerprint_data(config.data.root), "folds": fingerprint_file(folds)}
+    if config.train.self_training:
+        inputs["unlabelled"] = fingerprint_unlabelled(config.train.unlabelled, config.data.root)
+    return inputs
 
 
 def refuse_other_inputs(run_dir: Path, kind: str, recorded: dict[str, str], config: Config) -> None:
@@ -148,8 +152,12 @@ def refuse_other_inputs(run_dir: Path, kind: str, recorded: dict[str, str], conf
     kind: "a finished run" or "an unfinished run".
     """
     now = fingerprint_inputs(config)
-    places = {"fingerprint": f"the data in {config.data.root}", "folds": f"the folds in {config.data.folds}"}
-    changed = [place for key, place in places.items() if recorded[key] != now[key]]
+    places = {
+        "fingerprint": f"the data in {config.data.root}",
+        "folds": f"the folds in {config.data.folds}",
+        "unlabelled": f"the images in {config.train.unlabelled}",
+    }
+    changed = [places[key] for key in now if recorded[key] != now[key]]
     if changed:
         raise UserError(
             f"{run_dir} holds {kind}, but {' and '.join(changed)} changed since its training began; "

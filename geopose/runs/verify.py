@@ -65,6 +65,8 @@ def check_hashes(run: Path) -> Iterator[tuple[bool, str]]:
     inputs, recorded = fingerprint_inputs(config), manifest["data"]
     yield inputs["fingerprint"] == recorded["fingerprint"], f"data in {config.data.root}"
     yield inputs["folds"] == recorded["folds"], f"folds in {config.data.folds}"
+    if "unlabelled" in inputs:
+        yield inputs["unlabelled"] == recorded["unlabelled"], f"unlabelled images in {config.train.unlabelled}"
 
 
 def check_score(run: Path) -> Iterator[tuple[bool, str]]:

@@ -309,6 +309,7 @@ class ManifestCallback(Callback):
                 "train_tiles": len(runner.train_table),
                 "gsd_m": [float(runner.train_table.gsd_m.min()), float(runner.train_table.gsd_m.max())],
                 "valid_tiles": len(runner.valid_table),
+                "unlabelled_images": 0 if runner.unlabelled_table is None else len(runner.unlabelled_table),
                 "skipped_tiles": runner.skipped_tiles,
             },
             "checkpoints": [c | {"sha256": fingerprint_file(folder / c["file"])} for c in kept],

@@ -12,11 +12,12 @@ import torch
 from catalyst import dl
 from torch.multiprocessing import ProcessRaisedException
 
+from geopose.adaptation.unlabelled import read_unlabelled
 from geopose.cli import UserError
 from geopose.config import Config, save_config
 from geopose.data.dataset import create_train_loader, create_valid_loader, split_fold
 from geopose.data.store import advise_preparing
-from geopose.devices import allow_tf32, autocast, pick_device, pick_precision
+from geopose.devices import allow_tf32, autocast, move_batch, pick_device, pick_precision
 from geopose.models.checkpoints import load_weights, save_state
 from geopose.models.model import create_model
 from geopose.models.zoom import forward_zoomed
@@ -37,6 +38,7 @@ from geopose.training.losses import PoseLoss
 from geopose.training.processes import avoid_missing_links, check_processes, copy_from_first, free_port, value_of_first
 from geopose.training.resume import STATE_FILE, ResumeCallback, training_state
 from geopose.training.schedule import Schedule, epoch_ends, fixed_boundaries
+from geopose.training.self_training import FeatureTieCallback, SelfTrainingCallback
 from geopose.training.steps import StepCallback
 
 
@@ -73,6 +75,7 @@ class PoseRunner(dl.Runner):
         self.train_table, self.valid_table, self.skipped_tiles = split_fold(config)
         check_processes(config.train.gpus, self.device, len(self.valid_table))
         self.cities = sorted(self.valid_table.city.unique())
+        self.unlabelled_table = read_unlabelled(config) if config.train.self_training else None
 
     def run(self):
         """Train. A UserError of one of several processes is raised here without the traceback of the others."""
@@ -116,6 +119,8 @@ class PoseRunner(dl.Runner):
         rank, world_size = self.engine.process_index, self.engine.num_processes
         if self.engine.is_main_process:
             advise_preparing(self.train_table, self.config.data.root)
+            if self.unlabelled_table is not None:
+                advise_preparing(self.unlabelled_table, self.config.train.unlabelled)
             for fault in self.skipped_tiles.values():
                 print(f"skipped: {fault}", flush=True)
         return {
@@ -182,6 +187,10 @@ class PoseRunner(dl.Runner):
             "manifest": ManifestCallback(),
             "resume": ResumeCallback(),
         }
+        if self.config.loss.feature_tie_weight:
+            callbacks["feature_tie"] = FeatureTieCallback(self.config)
+        if self.unlabelled_table is not None:
+            callbacks["self_training"] = SelfTrainingCallback(self.config, self.unlabelled_table)
         if train.snapshot_epochs:
             callbacks["snapshots"] = SnapshotCallback(train.snapshot_epochs)
         if train.max_minutes:
@@ -218,10 +227,7 @@ class PoseRunner(dl.Runner):
             copy_from_first(self.evaluated_model())
 
     def on_batch_start(self, runner):
-        self.batch = {
-            key: value.to(self.engine.device, non_blocking=True) if torch.is_tensor(value) else value
-            for key, value in self.batch.items()
-        }
+        self.batch = move_batch(self.batch, self.engine.device)
         super().on_batch_start(runner)
 
     def handle_batch(self, batch):
