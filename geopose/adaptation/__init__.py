@@ -1,0 +1,1 @@
+"""Unlabelled images of the target: translation of labelled tiles and self-training."""
