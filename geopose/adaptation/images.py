@@ -48,15 +48,16 @@ def read_tables(root: str | Path) -> pd.DataFrame:
     return pd.concat([table[["id", "gsd_m", "rgb"]] for table in tables], ignore_index=True)
 
 
-def list_images(root: str | Path) -> list[Path]:
-    """The images of a competition folder, or all images that are directly in any other folder, sorted by name."""
+def list_images(root: str | Path) -> dict[Path, float | None]:
+    """The images of a competition folder with their gsd in metres, or those directly in any other folder with None."""
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; give one with unlabelled images as --to")
     if (root / "metadata.csv").exists():
-        return sorted(map(Path, prefer_prepared(read_tables(root), root).rgb))
+        table = prefer_prepared(read_tables(root), root)
+        return dict(zip(map(Path, table.rgb), table.gsd_m, strict=True))
     files = (path for path in root.iterdir() if path.suffix.lower() in SUFFIXES and label_of(path.name) is None)
-    return sorted(files)
+    return dict.fromkeys(sorted(files))
 
 
 def find_targets(
@@ -68,7 +69,8 @@ def find_targets(
     see SceneReader. Raises UserError for fewer than two images, for one that is also a labelled tile, that cannot be
     read as RGB, or that has no crop of crop_px.
     """
-    paths = list_images(root)
+    images = list_images(root)
+    paths = list(images)
     if not paths:
         raise UserError(f"{root}: holds no image ({', '.join(SUFFIXES)}); give a folder with unlabelled images as --to")
     if len(paths) == 1:
@@ -77,7 +79,9 @@ def find_targets(
     shared = [path for path in paths if path.resolve() in labelled]
     if shared:
         raise UserError(f"{shared[0]}: is also a labelled tile; give --to a folder with other images than --from")
-    targets = [describe(path, source.gsd_m, gsd_m, bands) for path in progress(paths, "target", unit="image")]
+    gsds_m = (source.gsd_m.min(), source.gsd_m.max())
+    shown = progress(images.items(), "target", unit="image")
+    targets = [describe(path, gsds_m, gsd_m or own_m, bands) for path, own_m in shown]
     open_reader.cache_clear()  # loader processes must not share open files
     for target in targets:
         if min(target.height, target.width) * target.zoom < crop_px:
@@ -86,8 +90,13 @@ def find_targets(
     return targets
 
 
-def describe(path: Path, source_gsds_m: Sequence[float], gsd_m: float | None, bands: tuple[int, ...]) -> TargetImage:
-    """Size and zoom of an image. Its zoom is 1 where its gsd is unknown or near one that labelled tiles have."""
+def describe(
+    path: Path, source_gsds_m: tuple[float, float], gsd_m: float | None, bands: tuple[int, ...]
+) -> TargetImage:
+    """Size and zoom of an image. Its zoom is 1 where its gsd is unknown or near one that labelled tiles have.
+
+    source_gsds_m: the smallest and the largest gsd of these tiles. gsd_m: the image's, or None to look for it.
+    """
     reader = open_reader(path, bands)
     gsd_m = gsd_m or find_gsd_m(path)
     if gsd_m is None:
@@ -95,7 +104,7 @@ def describe(path: Path, source_gsds_m: Sequence[float], gsd_m: float | None, ba
             gsd_m = ground_pixel(reader.image, path).mean_m
         except UserError:  # most images of a challenge have no georeference
             return TargetImage(path, *reader.shape, 1.0)
-    zoom = float(gsd_m / np.clip(gsd_m, min(source_gsds_m), max(source_gsds_m)))
+    zoom = float(gsd_m / np.clip(gsd_m, *source_gsds_m))
     return TargetImage(path, *reader.shape, 1.0 if 1 / NEAR < zoom < NEAR else zoom)
 
 
