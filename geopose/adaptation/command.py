@@ -20,7 +20,7 @@ from geopose.adaptation.registration import moved_px
 from geopose.cli import Parser, UserError, progress
 from geopose.data.store import prefer_prepared
 from geopose.io.rasters import read_rgb
-from geopose.io.tables import check_gsd, read_train_table
+from geopose.io.tables import check_gsd, check_labels, read_train_table
 from geopose.runs.folder import fingerprint_data, is_finished, write_manifest
 
 DEFAULT = "configs/translate/small.yaml"
@@ -30,10 +30,14 @@ Translation = Callable[[np.ndarray, str], np.ndarray]  # image uint8 [H,W,3] and
 
 def main() -> int:
     """Translate all tiles of a folder. After an interruption, the same command resumes."""
-    args = create_parser().parse_args()
+    parser = create_parser()
+    args = parser.parse_args()
+    if args.method == "gan":
+        parser.refuse_ignored(args, ["workers"], "--method fda or histogram")
     words = list(args.settings)
     config = load_translate_config(words.pop(0) if words and "=" not in words[0] else DEFAULT, words)
     check_arguments(args)
+    check_labels(read_train_table(args.source))
     tiles = read_tables(args.source)
     targets = find_targets(args.target, tiles, config.data.crop_px, args.gsd, args.bands)
     recipe = describe(args, config, targets)

@@ -182,7 +182,7 @@ def test_ranks_train_one_generator(source, target, tmp_path):
     assert not torch.equal(alone.output.weight, weights["output.weight"])
 
 
-@pytest.mark.parametrize("shift_px", [0, 0.5, 1, 3])
+@pytest.mark.parametrize("shift_px", [0, 0.3, 0.5, 1, 3])
 def test_motion_is_measured_under_other_colours(shift_px):
     rgb = draw(5, 256)[0]
     moved = cv2.warpAffine(
@@ -210,7 +210,7 @@ def test_a_generator_that_moves_images_is_refused(source, target, tmp_path, monk
 
 
 def test_a_generator_begins_with_the_identity_and_is_symmetric():
-    """No layer shifts: the translation of a mirrored image is the mirrored translation."""
+    """No layer shifts: the translation of a mirrored image is the mirrored translation. None zooms either."""
     torch.manual_seed(0)
     generator, image = networks.Generator(4, 2), torch.rand(1, 3, 33, 46) * 2 - 1
     assert torch.equal(generator(image)[0], image)
@@ -221,6 +221,9 @@ def test_a_generator_begins_with_the_identity_and_is_symmetric():
     image = image[..., :32, :44]
     mirrored = generator(image.flip(-1))[0].flip(-1)
     torch.testing.assert_close(generator(image)[0], mirrored, rtol=1e-3, atol=1e-3)
+    ramp, halve = torch.arange(16.0).expand(1, 1, 16, 16), torch.nn.AvgPool2d(2)
+    for enlarge in (layer for layer in generator.modules() if isinstance(layer, torch.nn.Upsample)):
+        torch.testing.assert_close(halve(enlarge(ramp))[..., 1:-1], ramp[..., 1:-1])
 
 
 def test_images_of_other_depths_and_gsd_are_read_as_the_tiles_are(source, tmp_path):
@@ -267,6 +270,14 @@ def test_bad_input_ends_in_one_line(source, target, tmp_path, monkeypatch):
         with pytest.raises(UserError, match=message):
             translate(monkeypatch, source, given, out, "--method", "fda", *words)
     assert not out.exists()
+
+
+def test_a_label_that_is_missing_is_named(source, target, tmp_path, monkeypatch):
+    folder = shutil.copytree(source, tmp_path / "source")
+    (folder / "train" / "OMA_cccccc_VFLOW.json").unlink()
+    with pytest.raises(UserError, match=r"OMA_cccccc_VFLOW\.json missing"):
+        translate(monkeypatch, folder, target, tmp_path / "out", "--method", "fda", *SMALL)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_tile_with_another_number_of_bands_is_refused(source, target, tmp_path, monkeypatch):
