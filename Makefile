@@ -31,7 +31,7 @@ export MALLOC_TRIM_THRESHOLD_ = 8589934592
 export MALLOC_TOP_PAD_ = 268435456
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data folds prepare train predict submission verify score oof ablation blend compare splits release demo report tensorboard docs bench test lint clean
+.PHONY: help setup data folds prepare train predict submission verify score oof ablation blend compare splits adapt release demo report tensorboard docs bench test lint clean
 
 help: ## list targets and variables
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -101,6 +101,15 @@ blend: folds ## train lite0_imagenet on three folds and lite0_rdtsc on two, and 
 	    $(MAKE) --no-print-directory train CONFIG=configs/$${run%/*}.yaml FOLD=$${run##*fold} \
 	        ARGS="run.dir=runs/blend/$$run train.max_minutes=40 train.keep_checkpoints=5" || exit 1; done
 	$(PY) -m geopose blend configs/blend/lite0.yaml --data $(call quoted,$(DATA))
+
+# Always from data/synthetic, which configs/adapt/lite0.yaml names. Of data/other's training half only images are used.
+adapt: $(READY) ## what unlabelled images of other cities are worth: translate, train, score; docs/adapt.md (two hours)
+	@$(MAKE) --no-print-directory folds DATA=data/synthetic SPLIT=stratified FOLDS=10
+	[ -e data/other/metadata.csv ] || $(PY) -m tests.other_cities --out data/other
+	@$(MAKE) --no-print-directory folds DATA=data/other SPLIT=stratified FOLDS=10
+	for method in fda histogram gan; do $(PY) -m geopose translate --from data/synthetic --to data/other/train \
+	    --out data/adapt/$$method --method $$method || exit 1; done
+	$(PY) -m geopose compare configs/adapt/lite0.yaml --data data/other --folds data/other/folds-stratified10.csv
 
 # The released run uses tiles of other seeds than the default, and larger ones. The first stage wants a GPU and many
 # cores. Each later stage starts from the mean of those before, on other tiles. The last mean is stored in float16.

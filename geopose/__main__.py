@@ -26,6 +26,7 @@ COMMANDS = {
     "report": ("geopose.report.command", "write an HTML page about a submission"),
     "demo": ("geopose.report.demo", "predict one image, and show the result as a picture and a page"),
     "figures": ("geopose.report.figures", "draw the figures of the documentation"),
+    "translate": ("geopose.adaptation.command", "make labelled tiles look like unlabelled images"),
     "telltale": ("geopose.report.telltale", "find what tells rendered images from real ones"),
 }
 

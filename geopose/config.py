@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from geopose.cli import UserError, one_line
@@ -212,7 +212,16 @@ class BlendConfig:
 
 
 def load_config(path: str | Path, overrides: list[str] = ()) -> Config:
-    """Settings of a YAML file with key=value overrides. Interpolations are resolved.
+    """Settings of a training, see load_settings. Raises UserError for values that check_config refuses, too."""
+    schema = OmegaConf.structured(Config)
+    schema.run.name = Path(path).stem
+    config = load_settings(schema, path, overrides)
+    check_config(config)
+    return config
+
+
+def load_settings(schema: DictConfig, path: str | Path, overrides: list[str] = ()):
+    """The dataclass of a schema, filled from a YAML file and key=value overrides. Interpolations are resolved.
 
     Raises UserError for a missing file, an unknown key (with the nearest known one), a value of the wrong type, or an
     unknown choice.
@@ -221,8 +230,6 @@ def load_config(path: str | Path, overrides: list[str] = ()) -> Config:
     if not path.exists():
         there = ", ".join(sorted(str(p) for p in path.parent.glob("*.yaml"))) or "no .yaml file"
         raise UserError(f"{path}: no such config; {path.parent} holds {there}")
-    schema = OmegaConf.structured(Config)
-    schema.run.name = path.stem
     for override in overrides:
         if "=" not in override:
             raise UserError(f"'{override}' is not key=value; write for example train.epochs=2")
@@ -230,11 +237,10 @@ def load_config(path: str | Path, overrides: list[str] = ()) -> Config:
         layers = OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides))
         for layer, source in zip(layers, (str(path), "command line"), strict=True):
             _refuse_unknown_keys(layer, schema, source)
-        config = OmegaConf.to_object(OmegaConf.merge(schema, *layers))
+        return OmegaConf.to_object(OmegaConf.merge(schema, *layers))
     except (OmegaConfBaseException, ValueError) as error:
-        raise UserError(f"{path}: {one_line(error)}; compare with geopose/config.py") from None
-    check_config(config)
-    return config
+        module = OmegaConf.get_type(schema).__module__.replace(".", "/")
+        raise UserError(f"{path}: {one_line(error)}; compare with {module}.py") from None
 
 
 def check_config(config: Config) -> None:

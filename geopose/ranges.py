@@ -60,12 +60,16 @@ RANGES = {
 # fmt: on
 
 
-def check_values(values: dict[str, object]) -> None:
+def check_values(
+    values: dict[str, object],
+    choices_of: dict[str, tuple[str, ...]] = CHOICES,
+    ranges: dict[str, tuple[str, ...]] = RANGES,
+) -> None:
     """Raise UserError for the first value outside its choices or range. values: dotted key -> value, see flatten."""
-    for key, choices in CHOICES.items():
+    for key, choices in choices_of.items():
         if values[key] not in choices:
             raise UserError(f"{key}={values[key]} is unknown; there are {', '.join(choices)}")
-    for interval, keys in RANGES.items():
+    for interval, keys in ranges.items():
         for key in keys:
             given = values[key] if OmegaConf.is_list(values[key]) else [values[key]]
             if not all(value is None or lies_in(value, interval) for value in given):

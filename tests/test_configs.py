@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from geopose.adaptation.config import load_translate_config
 from geopose.config import load_config
 from geopose.models.model import count_parameters, create_model
 from geopose.runs.compare import list_jobs, read_plan
@@ -14,7 +15,8 @@ from geopose.training.losses import PoseLoss
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
-LISTS = sorted((ROOT / "configs").glob("*/*.yaml"))
+TRANSLATIONS = sorted((ROOT / "configs" / "translate").glob("*.yaml"))
+LISTS = sorted(set((ROOT / "configs").glob("*/*.yaml")) - set(TRANSLATIONS))
 
 
 def shrunken(path):
@@ -69,3 +71,10 @@ def test_the_variants_of_a_list_take_crops_that_the_default_tiles_hold(path, mon
     for job in jobs:
         config = load_config(job.config, job.overrides)
         assert config.augment.crop_px / config.model.input_zoom <= Options().size, job.variant
+
+
+@pytest.mark.parametrize("path", TRANSLATIONS, ids=lambda p: p.stem)
+def test_a_translation_config_loads_and_states_its_command_hardware_and_hours(path):
+    load_translate_config(path)
+    for field in ("# Command:  ", "# Hardware: ", "# Hours:    "):
+        assert field in path.read_text()

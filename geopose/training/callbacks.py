@@ -235,7 +235,7 @@ class ProgressCallback(Callback):
 
 
 class MetricsCsv(ILogger):
-    """metrics.csv with one row per epoch: epoch, optimizer_step, and train_* and valid_* columns."""
+    """metrics.csv with one row per epoch: epoch, optimizer_step, and a column per loader and metric (train_loss)."""
 
     def __init__(self, path: Path):
         super().__init__(log_batch_metrics=False, log_epoch_metrics=True)
@@ -254,7 +254,7 @@ class MetricsCsv(ILogger):
         if scope != "epoch":
             return
         row = {"epoch": runner.epoch_step, "optimizer_step": runner.optimizer_steps}
-        for loader in ("train", "valid"):
+        for loader in runner.loaders:
             row |= {f"{loader}_{key}": value for key, value in metrics[loader].items()}
         first = runner.epoch_step == 1
         with self.path.open("w" if first else "a") as stream:

@@ -20,11 +20,11 @@ def avoid_missing_links() -> None:
             os.environ.setdefault(name, "1")
 
 
-def check_processes(gpus: int, device: torch.device, valid_tiles: int) -> None:
+def check_processes(gpus: int, device: torch.device, valid_tiles: int | None = None) -> None:
     """Refuse numbers of processes that cannot train. gpus is train.gpus.
 
     Either train.gpus or torchrun starts the processes. Each needs its own GPU, unless it trains on the CPU, and at
-    least one of the validation tiles.
+    least one of the validation tiles, if there are any.
     """
     started, here = (int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
     if started > 1 and gpus > 1:
@@ -33,7 +33,7 @@ def check_processes(gpus: int, device: torch.device, valid_tiles: int) -> None:
     if device.type == "cuda" and wanted > torch.cuda.device_count():
         raise UserError(f"{source}: torch sees {torch.cuda.device_count()} GPUs here; start as many processes")
     processes = max(started, gpus)
-    if valid_tiles < processes:
+    if valid_tiles is not None and valid_tiles < processes:
         raise UserError(
             f"{processes} processes for {valid_tiles} validation tiles: each needs a tile; start fewer processes"
         )

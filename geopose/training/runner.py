@@ -1,7 +1,8 @@
 """Training one fold of one config: `train` and its Catalyst runner.
 
 Reading order: PoseRunner builds model, loss, loaders, optimizer and schedule from the config. Catalyst then calls
-handle_batch for every batch, and the callbacks of steps.py, callbacks.py and resume.py around it.
+handle_batch for every batch, and the callbacks of steps.py, callbacks.py and resume.py around it. engine.py holds what
+all trainings share: devices and processes.
 """
 
 import math
@@ -10,14 +11,12 @@ from pathlib import Path
 
 import torch
 from catalyst import dl
-from torch.multiprocessing import ProcessRaisedException
 
 from geopose.adaptation.unlabelled import read_unlabelled
-from geopose.cli import UserError
 from geopose.config import Config, save_config
 from geopose.data.dataset import create_train_loader, create_valid_loader, split_fold
 from geopose.data.store import advise_preparing
-from geopose.devices import allow_tf32, autocast, move_batch, pick_device, pick_precision
+from geopose.devices import allow_tf32, autocast, pick_device, pick_precision
 from geopose.models.checkpoints import load_weights, save_state
 from geopose.models.model import create_model
 from geopose.models.zoom import forward_zoomed
@@ -34,8 +33,9 @@ from geopose.training.callbacks import (
     ScoreCallback,
     SnapshotCallback,
 )
+from geopose.training.engine import EngineRunner
 from geopose.training.losses import PoseLoss
-from geopose.training.processes import avoid_missing_links, check_processes, copy_from_first, free_port, value_of_first
+from geopose.training.processes import check_processes, copy_from_first, value_of_first
 from geopose.training.resume import STATE_FILE, ResumeCallback, training_state
 from geopose.training.schedule import Schedule, epoch_ends, fixed_boundaries
 from geopose.training.self_training import FeatureTieCallback, SelfTrainingCallback
@@ -58,7 +58,7 @@ def train(config: Config) -> Path:
     return run_dir
 
 
-class PoseRunner(dl.Runner):
+class PoseRunner(EngineRunner):
     """One fold's training. Every rank builds its own parts from the config, and rank 0 writes files."""
 
     schedule: Schedule | None = None  # None with optim.schedule=plateau
@@ -67,7 +67,7 @@ class PoseRunner(dl.Runner):
         super().__init__()
         self.config = config
         self.run_dir = Path(config.run.dir)
-        self.device = pick_device(config.train.device)
+        self.device, self.gpus = pick_device(config.train.device), config.train.gpus
         name = config.train.precision
         self.precision = name if name == "auto" else pick_precision(name, self.device)
         origin = config.train.start_from
@@ -76,16 +76,6 @@ class PoseRunner(dl.Runner):
         check_processes(config.train.gpus, self.device, len(self.valid_table))
         self.cities = sorted(self.valid_table.city.unique())
         self.unlabelled_table = read_unlabelled(config) if config.train.self_training else None
-
-    def run(self):
-        """Train. A UserError of one of several processes is raised here without the traceback of the others."""
-        try:
-            return super().run()
-        except ProcessRaisedException as error:
-            _, found, message = str(error).strip().splitlines()[-1].partition("UserError: ")
-            if not found:
-                raise
-            raise UserError(message) from None
 
     # --- what Catalyst asks for ---------------------------------------------------------------------------------
 
@@ -99,22 +89,6 @@ class PoseRunner(dl.Runner):
             return sys.maxsize
         return math.ceil(self.schedule.steps[-1] / self.steps_per_epoch) if self.schedule else self.config.train.epochs
 
-    def get_engine(self):
-        # handle_batch applies autocast explicitly. The engine only adds the gradient scaler that fp16 needs.
-        precision = "fp16" if self.precision == "fp16" else "no"
-        if self.device.type == "cuda":
-            avoid_missing_links()
-        if self.config.train.gpus > 1:
-            backend = "nccl" if self.device.type == "cuda" else "gloo"
-            return dl.DistributedDataParallelEngine(
-                port=free_port(),  # Catalyst's default, 2112, allows one training per machine
-                num_node_workers=self.config.train.gpus,
-                process_group_kwargs={"backend": backend},
-                cpu=self.device.type == "cpu",
-                mixed_precision=precision,
-            )
-        return (dl.CPUEngine if self.device.type == "cpu" else dl.GPUEngine)(mixed_precision=precision)
-
     def get_loaders(self):
         rank, world_size = self.engine.process_index, self.engine.num_processes
         if self.engine.is_main_process:
@@ -127,10 +101,6 @@ class PoseRunner(dl.Runner):
             "train": create_train_loader(self.train_table, self.config, rank, world_size),
             "valid": create_valid_loader(self.valid_table, self.config, rank, world_size),
         }
-
-    def _setup_loaders(self) -> None:
-        # Catalyst's version lets accelerate shard the loaders again and pad the validation tiles.
-        self.loaders = self.get_loaders()
 
     def get_model(self):
         model = create_model(self.config.model)
@@ -217,18 +187,10 @@ class PoseRunner(dl.Runner):
             self.precision = value_of_first(picked, self.engine.device)
         allow_tf32(self.precision == "tf32")  # for the backward pass, which autocast does not cover
 
-    def on_epoch_start(self, runner):
-        super().on_epoch_start(runner)
-        self.loaders["train"].sampler.epoch = self.epoch_step
-
     def on_loader_start(self, runner):
         super().on_loader_start(runner)
         if not self.is_train_loader:  # the ranks' batch norms differ: each has followed its own last batches
             copy_from_first(self.evaluated_model())
-
-    def on_batch_start(self, runner):
-        self.batch = move_batch(self.batch, self.engine.device)
-        super().on_batch_start(runner)
 
     def handle_batch(self, batch):
         if self.config.train.channels_last:
