@@ -1,6 +1,8 @@
 """Places that are found from the images only: clusters of near-duplicate tiles."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -43,9 +45,11 @@ def image_features(rgb_paths: Sequence[str], encoder: str) -> np.ndarray:
     config = timm.data.resolve_model_data_config(model)
     mean, std = (torch.tensor(config[key]).view(3, 1, 1) for key in ("mean", "std"))
     features = []
-    for thumbnails in _batches(progress(rgb_paths, "features", unit="image")):
-        images = torch.from_numpy(thumbnails).permute(0, 3, 1, 2).float() / 255
-        features.append(model((images - mean) / std).numpy())
+    with progress(None, "features", len(rgb_paths), "image") as bar:
+        for thumbnails in _batches(rgb_paths):
+            images = torch.from_numpy(thumbnails).permute(0, 3, 1, 2).float() / 255
+            features.append(model((images - mean) / std).numpy())
+            bar.update(len(thumbnails))
     return np.concatenate(features)
 
 
@@ -62,13 +66,11 @@ def feature_encoder(name: str) -> nn.Module:
         raise UserError(f"no weights for encoder '{name}' ({one_line(error)}); use --encoder {LITE0}") from None
 
 
-def _batches(rgb_paths) -> Iterator[np.ndarray]:
-    """Thumbnails uint8 [B,H,W,3] of up to BATCH images at a time."""
-    batch = []
-    for path in rgb_paths:
-        batch.append(read_rgb_thumbnail(path, THUMBNAIL_PX))
-        if len(batch) == BATCH:
-            yield np.stack(batch)
-            batch = []
-    if batch:
-        yield np.stack(batch)
+def _batches(rgb_paths: Sequence[str]) -> Iterator[np.ndarray]:
+    """Thumbnails uint8 [B,H,W,3] of up to BATCH images at a time. Threads decode the images of a batch together."""
+    paths = list(rgb_paths)
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(paths), BATCH):
+            yield np.stack(
+                list(pool.map(partial(read_rgb_thumbnail, side_px=THUMBNAIL_PX), paths[start : start + BATCH]))
+            )

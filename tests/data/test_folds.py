@@ -175,6 +175,14 @@ def test_near_duplicates_share_a_fold(tmp_path):
     assert len(set(zip(table.city, apart, strict=True))) == 8
 
 
+def test_features_have_the_order_of_their_images(competition):
+    """More images than a batch has: threads read them together."""
+    paths = read_train_table(competition).rgb.tolist()
+    features = image_features([*paths, paths[0], paths[3]], LITE0)
+    assert len(features) == len(paths) + 2 and len(np.unique(features.round(3), axis=0)) == len(paths)
+    np.testing.assert_allclose(features[-2:], features[[0, 3]], rtol=1e-3, atol=1e-4)
+
+
 def test_features_are_pooled_and_finite(competition):
     features = image_features(read_train_table(competition).rgb[:3], LITE0)
     assert features.shape == (3, 1280)
