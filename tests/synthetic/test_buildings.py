@@ -4,20 +4,25 @@ import cv2
 import numpy as np
 import pytest
 
-from geopose.synthetic.appearance import TEXTURE_TABLE, noise_fields
+from geopose.synthetic.appearance import TEXTURE_TABLE, Material, noise_fields
 from geopose.synthetic.buildings import flat_building
 from geopose.synthetic.cities import CITIES
-from geopose.synthetic.objects import BOX, Footprint, Roof, Seen, Sketch, roofing
-from geopose.synthetic.paint import empty_rasters, paint_boxes
+from geopose.synthetic.objects import BOX, Footprint, Roof, Seen, Sketch, Surface, roofing
+from geopose.synthetic.paint import Rasters, empty_rasters, paint_boxes
 
 
 def paint_solids(sketch: Sketch) -> np.ndarray:
     """Heights float32 [400, 400], cells of 0.2 m, of a sketch's boxes around cell (200, 200) of an empty scene."""
+    return painted(sketch).height_m
+
+
+def painted(sketch: Sketch) -> Rasters:
+    """Rasters [400, 400], cells of 0.2 m, of a sketch's boxes around cell (200, 200) of an empty scene."""
     boxes = np.array(sketch.solids, BOX)
     boxes["x"], boxes["y"] = 200 + boxes["x"] / 0.2, 200 + boxes["y"] / 0.2
     rasters = empty_rasters((400, 400))
     paint_boxes(boxes, TEXTURE_TABLE, noise_fields(), 0.2, rasters)
-    return rasters.height_m
+    return rasters
 
 
 @pytest.mark.parametrize(("taper", "cut_m", "area_m2"), [(0, 0, 1200), (0.5, 0, 900), (0, 8, 1072), (0.4, 6, None)])
@@ -35,6 +40,20 @@ def test_wedges_and_cut_corners_have_their_area_and_a_closed_parapet(taper, cut_
     assert roof.sum() > 1000
     assert (height_m[around & ~roof] > 12.0).all()
     assert height_m.max() == 13.0
+
+
+def test_a_cell_shows_its_highest_box_and_the_last_paint_on_it():
+    sketch = Sketch(np.eye(2), 100.0)
+    sketch.site(0, 0)
+    sketch.mark(Footprint(0, 0, 35.0, 35.0), Surface((90, 90, 90), material=Material.LAWN))
+    sketch.mark(Footprint(0, 0, 25.0, 25.0), Surface((90, 90, 90), material=Material.HARD))
+    sketch.solid(Footprint(0, 0, 15.0, 15.0), 10.0, roofing((90, 90, 90)))
+    sketch.solid(Footprint(0, 0, 20.0, 10.0), 5.0, Surface((90, 90, 90), material=Material.CAR))  # 5 m stand out
+    sketch.mark(Footprint(0, 0, 4.0, 4.0), Surface((90, 90, 90), material=Material.SOIL))
+    rasters = painted(sketch)
+    along = rasters.material[200, 200 + 5 * np.array([0, 8, 18, 23, 30])]  # cells of 0.2 m, from the middle outwards
+    assert along.tolist() == [Material.SOIL, Material.ROOF, Material.CAR, Material.HARD, Material.LAWN]
+    assert rasters.height_m[200, [200, 240, 290, 315]].tolist() == [10.0, 10.0, 5.0, 0.0]
 
 
 def test_everything_on_a_roof_stays_within_its_outline():
