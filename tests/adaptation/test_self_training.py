@@ -5,7 +5,7 @@ import shutil
 import pandas as pd
 import pytest
 import torch
-from helpers import RELEASED_CONFIG, TINY, make_folds, ok, run_together
+from helpers import DEFAULT, TINY, make_folds, ok, run_together
 
 from geopose.cli import UserError
 from geopose.config import load_config
@@ -43,7 +43,7 @@ def settings_of(data, run_dir, *overrides) -> list[str]:
 def train_on(data, run_dir, images, *overrides):
     """Train with unlabelled images from the first step. Returns the bytes of the checkpoints, best first."""
     adapt = [f"train.unlabelled={images}", "train.unlabelled_start_step=0"] if images else []
-    train(load_config(RELEASED_CONFIG, settings_of(data, run_dir, *adapt, *overrides)))
+    train(load_config(DEFAULT, settings_of(data, run_dir, *adapt, *overrides)))
     return {path.name: path.read_bytes() for path in checkpoint_paths(run_dir)}
 
 
@@ -172,7 +172,7 @@ def test_two_processes_learn_from_their_own_crops_and_stay_equal(data):
         "run_command(main)\n"
     )
     adapt = [f"train.unlabelled={data / 'data' / 'test'}", "train.unlabelled_start_step=0", "loss.feature_tie_weight=1"]
-    for done in run_together(script, RELEASED_CONFIG, *settings_of(data, data / "ranks", *adapt)):
+    for done in run_together(script, DEFAULT, *settings_of(data, data / "ranks", *adapt)):
         ok(done)
     (crops, weights), (others, same) = (torch.load(data / f"noted{rank}") for rank in (0, 1))
     assert len(crops) == len(others) == 4
