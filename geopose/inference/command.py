@@ -194,7 +194,7 @@ def predict_images(args: Namespace) -> int:
     failed = []
     for image in images:
         try:
-            predict_image(image, out, ensemble, args, pose)
+            predict_image(image, False, out, ensemble, args, pose)
         except UserError as error:
             print_error(error)
             failed.append(image)
@@ -229,19 +229,25 @@ def predict_list(args: Namespace, runs: list[Path], out: Path, blend: BlendConfi
         if share:
             keep_models = not args.one_model_at_a_time
             ensemble = Ensemble(runs, blend, pick_device(args.device), Calibration(), keep_models, spread=True)
-            predict_share(share, records, lambda image: predict_image(image, out, ensemble, args, pose))
+            predict_share(share, records, lambda *scene: predict_image(*scene, out, ensemble, args, pose))
         ranks.wait()
         return end_with_table(images, records, todo) if ranks.is_first else 0
 
 
-def predict_image(image: Path, out: Path, ensemble: "Ensemble", args: Namespace, given: PoseOptions) -> None:
-    """Write the files of one image into the folder out, and print its pose."""
+def predict_image(
+    image: Path, has_heights: bool, out: Path, ensemble: "Ensemble", args: Namespace, given: PoseOptions
+) -> None:
+    """Write the files of one image into the folder out, and print its pose.
+
+    has_heights: its heights and pose are there already, so only the image without lean is written.
+    """
     from geopose.inference.scene import SceneOptions, predict_scene, rectify_scene
 
     options = SceneOptions(args.gsd, tuple(args.bands or ()), args.tile, given)
-    pose = predict_scene(image, out, ensemble, options)
-    lean = f"scale {pose.scale_px_per_m:.3f} px/m, angle {pose.angle_rad:.3f} rad, gsd {pose.gsd_m:.3f} m"
-    print(f"{out / image.stem}_AGL.tif, _VFLOW.json: {lean}; {pose.describe_source()}")
+    if not has_heights:
+        pose = predict_scene(image, out, ensemble, options)
+        lean = f"scale {pose.scale_px_per_m:.3f} px/m, angle {pose.angle_rad:.3f} rad, gsd {pose.gsd_m:.3f} m"
+        print(f"{out / image.stem}_AGL.tif, _VFLOW.json: {lean}; {pose.describe_source()}")
     if args.rectify:
         hidden = rectify_scene(image, out, options.bands, args.fill)
         print(f"{out / image.stem}_RECT.tif, _AGL and _HIDDEN: {hidden:.1%} of the ground was hidden")

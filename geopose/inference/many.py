@@ -39,13 +39,17 @@ def find_todo(images: list[Path], records: SceneRecords, overwrite: bool) -> lis
     return sorted(todo, key=lambda image: (-image.stat().st_size, str(image)))
 
 
-def predict_share(share: list[Path], records: SceneRecords, predict: Callable[[Path], None]) -> None:
-    """Predict the scenes of one process. predict writes the outputs of one scene."""
+def predict_share(share: list[Path], records: SceneRecords, predict: Callable[[Path, bool], None]) -> None:
+    """Predict the scenes of one process.
+
+    predict writes the outputs of one scene. It is also told whether the scene has its heights and pose already.
+    """
     for image in share:
+        has_heights = records.has_heights(image)
         records.begin(image)
         start = time.perf_counter()
         try:
-            predict(image)
+            predict(image, has_heights)
         except UserError as error:
             print_error(error)
             records.fail(image, one_line(error))

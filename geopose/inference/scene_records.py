@@ -14,6 +14,7 @@ from geopose.io.files import make_folder, remove_unfinished_copies, write_bytes
 
 FOLDER = ".scenes"
 BEGUN, DONE, FAILED = "begun", "done", "failed"
+OF_RECTIFIED = {"rectify", "fill"}  # settings on which heights and pose do not depend
 # Ends of the names of files beside an image that its georeference and pose are read from. Not .aux.xml: map viewers
 # write statistics there.
 COMPANIONS = (".json", ".IMD", ".imd", ".RPB", "_RPC.TXT", "_rpc.txt", ".tfw", ".pgw", ".jgw", ".wld")
@@ -58,15 +59,23 @@ class SceneRecords:
 
     def is_finished(self, image: Path) -> bool:
         """Whether a scene was predicted with these settings from this image, and all its files are as written."""
+        return self._are_made(image, self.outputs(image), set() if self.rectified else OF_RECTIFIED)
+
+    def has_heights(self, image: Path) -> bool:
+        """Whether a scene's heights and pose are finished, so that only the image without lean can be missing."""
+        return self._are_made(image, output_paths(image, self.out, rectified=False), OF_RECTIFIED)
+
+    def _are_made(self, image: Path, paths: list[Path], irrelevant: set[str]) -> bool:
         record = self.read(image)
-        if record is None or record.status != DONE or record.recipe != self.recipe(image):
+        if record is None or record.status != DONE or self._differences(record, image) - irrelevant:
             return False
-        return all(path.exists() and path.stat().st_size == record.files[path.name] for path in self.outputs(image))
+        return all(path.exists() and path.stat().st_size == record.files.get(path.name) for path in paths)
 
     def refuse_replacing(self, image: Path) -> None:
         """Raise UserError when a scene's outputs would replace files that this job did not write."""
         record = self.read(image)
-        for path in filter(Path.exists, self.outputs(image)):
+        kept = output_paths(image, self.out, rectified=False) if self.has_heights(image) else []
+        for path in (path for path in self.outputs(image) if path.exists() and path not in kept):
             if record is None:
                 fault = "exists"
             elif record.recipe != self.recipe(image):

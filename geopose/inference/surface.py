@@ -33,11 +33,10 @@ def settle(agl_m: np.ndarray, scale_px_per_m: float, angle_rad: float) -> np.nda
     before = np.floor(places).astype(np.int64)
     shares = (places - before).sum(axis=1).astype(np.float32)  # one of the two coordinates is whole
     limits_m = np.float32((RISING - 1) * flat_m), np.float32((STRETCHED - 1) * flat_m)
-    settled_m = _settle(agl_m, before, np.ceil(places).astype(np.int64), shares, *limits_m)
+    settled_m, changed = _settle(agl_m, before, np.ceil(places).astype(np.int64), shares, *limits_m)
     known = ~np.isnan(agl_m)
-    changed = ((settled_m != agl_m) & known).astype(np.uint8)
-    around = (cv2.dilate(changed, np.ones((3, 3), np.uint8)) > 0) & known
-    return np.where(around, cv2.medianBlur(np.nan_to_num(settled_m), SMOOTHED_PX), settled_m)
+    around = cv2.dilate(changed, np.ones((3, 3), np.uint8)) * known
+    return cv2.copyTo(cv2.medianBlur(np.where(known, settled_m, 0), SMOOTHED_PX), around, settled_m)
 
 
 def _along_flow(scale_px_per_m: float, angle_rad: float) -> tuple[np.ndarray, float]:
@@ -50,21 +49,34 @@ def _along_flow(scale_px_per_m: float, angle_rad: float) -> tuple[np.ndarray, fl
 @njit(cache=True)
 def _settle(agl_m, before, after, shares, rising_m, stretched_m):
     """before, after int64 [RAMP_PX + 1,2] (x, y): offsets of the two pixels around each step along the flow; shares
-    [RAMP_PX + 1]: how much of the second of them belongs to the step."""
-    settled_m = agl_m.copy()
+    [RAMP_PX + 1]: how much of the second of them belongs to the step. Returns heights, and 1 where they changed."""
+    height, width = agl_m.shape
+    settled_m, changed = agl_m.copy(), np.zeros((height, width), np.uint8)
     (right, down), (far_right, far_down), share = before[1], after[1], shares[1]
-    for y in range(1, agl_m.shape[0] - 1):
-        for x in range(1, agl_m.shape[1] - 1):
+    on_ramp = np.empty(max(width - 2, 0), np.bool_)
+    for y in range(1, height - 1):
+        row_m = agl_m[y, 1 : width - 1]
+        up_m, far_up_m = _row(agl_m, y + down, right), _row(agl_m, y + far_down, far_right)
+        down_m, far_down_m = _row(agl_m, y - down, -right), _row(agl_m, y - far_down, -far_right)
+        for i in range(len(on_ramp)):  # without branches, so that the compiler can take many pixels at a time
+            rises = _mix(up_m[i], far_up_m[i], share) - row_m[i] > rising_m
+            on_ramp[i] = rises & (row_m[i] - _mix(down_m[i], far_down_m[i], share) > rising_m)
+        for x in range(1, width - 1):
+            if not on_ramp[x - 1]:
+                continue
             h = agl_m[y, x]
-            if _mix(agl_m[y + down, x + right], agl_m[y + far_down, x + far_right], share) - h <= rising_m:
-                continue
-            if h - _mix(agl_m[y - down, x - right], agl_m[y - far_down, x - far_right], share) <= rising_m:
-                continue
-            upper_m, up_m = _end(agl_m, x, y, before, after, shares, rising_m, 1)
-            lower_m, down_m = _end(agl_m, x, y, before, after, shares, rising_m, -1)
-            if max(up_m, down_m) > stretched_m:
+            upper_m, largest_up_m = _end(agl_m, x, y, before, after, shares, rising_m, 1)
+            lower_m, largest_down_m = _end(agl_m, x, y, before, after, shares, rising_m, -1)
+            if max(largest_up_m, largest_down_m) > stretched_m:
                 settled_m[y, x] = upper_m if upper_m - h < h - lower_m else lower_m
-    return settled_m
+                changed[y, x] = settled_m[y, x] != h
+    return settled_m, changed
+
+
+@njit(cache=True)
+def _row(agl_m, y, right):
+    """What is right of the inner pixels of a row by -1, 0 or 1 pixels."""
+    return agl_m[y, 1 + right : agl_m.shape[1] - 1 + right]
 
 
 @njit(cache=True)
@@ -130,11 +142,16 @@ def _put(ground_m, x, y, h):
         ground_m[row, column] = max(ground_m[row, column], h)
 
 
-@njit(cache=True)
-def sample(image, ground_m, dx_px_per_m, dy_px_per_m):
+def sample(image: np.ndarray, ground_m: np.ndarray, dx_px_per_m: float, dy_px_per_m: float) -> np.ndarray:
     """The image uint8 [H,W,C] where the height of each ground pixel appears in it, interpolated; 0 where hidden."""
-    height, width, bands = image.shape
-    ground = np.zeros((height, width, bands), np.uint8)
+    return _sample(image, ground_m, dx_px_per_m, dy_px_per_m, tuple(range(image.shape[2])))
+
+
+@njit(cache=True)
+def _sample(image, ground_m, dx_px_per_m, dy_px_per_m, bands):
+    """bands: their numbers, as a tuple. Its length is known to the compiler, so it unrolls the innermost loop."""
+    height, width = ground_m.shape
+    ground = np.zeros(image.shape, np.uint8)
     for y in range(height):
         for x in range(width):
             h = ground_m[y, x]
@@ -147,7 +164,7 @@ def sample(image, ground_m, dx_px_per_m, dy_px_per_m):
             right, below = np.float32(offset_x - floor_x), np.float32(offset_y - floor_y)
             left_px, right_px = _inside(x + floor_x, width), _inside(x + floor_x + 1, width)
             upper_px, lower_px = _inside(y + floor_y, height), _inside(y + floor_y + 1, height)
-            for band in range(bands):
+            for band in bands:
                 upper = image[upper_px, left_px, band] * (1 - right) + image[upper_px, right_px, band] * right
                 lower = image[lower_px, left_px, band] * (1 - right) + image[lower_px, right_px, band] * right
                 ground[y, x, band] = np.uint8(upper + (lower - upper) * below + np.float32(0.5))

@@ -185,3 +185,22 @@ def test_bad_lists_are_one_line(towns, predict, tmp_path, monkeypatch):
     assert_refused(predict(tmp_path / "in" / "*.tif", out=tmp_path / "list.txt"), "list.txt", "needs a folder")
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert_refused(predict("-"), "cannot share standard input")
+
+
+def test_rectifying_finished_scenes_does_not_predict_them_again(towns, predict, tmp_path):
+    out, source = tmp_path / "out", tmp_path / "list.txt"
+    source.write_text(f"{towns[0]}\n{towns[1]}\n")
+    assert predict()[0] == 0
+    before = times(out)
+    for kind in ("AGL.tif", "VFLOW.json"):
+        (out / f"b_{kind}").unlink()
+    status, shown, _ = predict(source, "--rectify")
+    after = times(out)
+    assert status == 0 and shown.count("_VFLOW.json:") == 1, "only b is predicted"
+    assert {name: after[name] for name in ("a_AGL.tif", "a_VFLOW.json")}.items() <= before.items()
+    assert {"a_RECT.tif", "b_RECT.tif"} <= set(after) and after["b_AGL.tif"] > before["b_AGL.tif"]
+    assert "2 scenes, 2 finished before" in predict()[1], "without --rectify nothing is missing"
+    assert_refused(predict(source, "--rectify", "--fill"), "_RECT", "other settings (fill)", "--overwrite")
+    status, shown, _ = predict(source, "--rectify", "--fill", "--overwrite")
+    assert status == 0 and "_VFLOW.json:" not in shown
+    assert times(out)["a_AGL.tif"] == before["a_AGL.tif"]

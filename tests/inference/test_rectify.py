@@ -50,7 +50,8 @@ def test_blocks_give_what_the_whole_gives(tmp_path, monkeypatch, angle):
     write_label(tmp_path, "x", agl_m, 1.3, angle)
     agl, pose = tmp_path / "x_AGL.tif", read_vflow(tmp_path / "x_VFLOW.json", tmp_path / "x_AGL.tif")
     monkeypatch.setattr(module, "BLOCK_PX", 29)
-    monkeypatch.setattr(fill, "FILL_PX", 6)
+    for name, px in {"FILL_PX": 6, "WIDEST_PX": 4, "LOW_PX": 9}.items():
+        monkeypatch.setattr(fill, name, px)
     source = tmp_path / "x_RGB.tif"
     whole = rectify(rgb, read_agl(agl), pose.scale_px_per_m, pose.angle_rad)
     assert (settle(read_agl(agl), pose.scale_px_per_m, pose.angle_rad) != read_agl(agl)).mean() > 0.02

@@ -6,7 +6,7 @@ import pytest
 from scenes import ANGLES_RAD, bare_scene, oblique_pose, tower_scene
 
 from geopose.geometry import flow_direction
-from geopose.inference.rectify import fill_hidden, rectify
+from geopose.inference.rectify import Rectified, fill_hidden, rectify
 from geopose.synthetic.view import whole_scene_view
 from geopose.synthetic.visibility import visible_agl
 
@@ -139,3 +139,17 @@ def test_filled_ground_looks_like_the_ground_and_not_like_the_roof():
     assert (filled.agl_m[inner] < 0.5).all()
     np.testing.assert_array_equal(filled.hidden, ground.hidden)
     np.testing.assert_array_equal(filled.rgb[~ground.hidden], ground.rgb[~ground.hidden])
+
+
+def test_filled_ground_continues_what_is_around_it():
+    rows, columns = np.indices((90, 120))
+    plane = (40 + rows + columns).astype(np.uint8)
+    hidden = np.zeros(plane.shape, bool)
+    hidden[30:60, 40:80] = True
+    rgb, agl_m = np.dstack([plane] * 3), (columns / 100).astype(np.float32)
+    ground = Rectified(np.where(hidden[..., None], 0, rgb), np.where(hidden, np.float32(np.nan), agl_m), hidden)
+    filled = fill_hidden(ground)
+    difference = filled.rgb[..., 0].astype(int) - plane
+    assert np.abs(difference).max() <= 8, "a hole of 30 px in a slope of 1 grey level per px"
+    assert np.abs(difference[hidden]).mean() < 3
+    assert np.abs(filled.agl_m - agl_m).max() < 0.08
