@@ -124,6 +124,14 @@ def test_the_mask_says_where_the_image_without_lean_shows_something(tmp_path, fi
     assert not list((tmp_path / "out").glob("*.msk"))
 
 
+def test_a_pixel_mixed_with_one_without_data_is_not_shown():
+    rgba, agl_m = np.full((20, 40, 4), (90, 90, 90, 255), np.uint8), np.ones((20, 40), np.float32)
+    rgba[:, 25:] = 0
+    shown = rectify(rgba, agl_m, 0.5, np.pi / 2).rgb  # everything moves by half a pixel
+    assert set(np.unique(shown[..., 3])) == {0, 255}
+    assert (shown[shown[..., 3] == 255] == (90, 90, 90, 255)).all()
+
+
 @pytest.mark.parametrize("unknown", [-9999.0, float(np.finfo(np.float32).min)])
 def test_heights_that_a_file_calls_unknown_do_not_move(tmp_path, unknown):
     rgb, agl_m = np.random.default_rng(0).integers(0, 256, (3, 20, 30), dtype=np.uint8), np.full((20, 30), 2.0)

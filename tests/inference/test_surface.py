@@ -114,6 +114,17 @@ def test_a_crack_gets_the_colours_of_its_two_sides():
     assert rectify(rgb, agl_m, 1.0, np.pi / 2).hidden[:, 30:33].all(), "three columns are an occlusion"
 
 
+@pytest.mark.parametrize("angle_rad", [0.0, 0.7, 2.2, 3.6, 5.5])
+def test_colours_are_interpolated_between_pixels(angle_rad):
+    """All pixels move by 0.6 px. Colours that rise evenly are right to the rounding."""
+    rows, columns = np.indices((30, 30))
+    colours = 3 * columns + 4 * rows + 20
+    rgb = np.repeat(colours[..., None], 3, axis=2).astype(np.uint8)
+    ground = rectify(rgb, np.ones((30, 30), np.float32), 0.6, angle_rad)
+    expected = colours - 0.6 * flow_direction(angle_rad) @ (3, 4)
+    assert np.abs(ground.rgb[2:-2, 2:-2].astype(float) - expected[2:-2, 2:-2, None]).max() <= 0.501
+
+
 def test_the_tallest_wins_and_unknown_heights_stay():
     rgb = np.random.default_rng(1).integers(0, 256, (20, 40, 3), dtype=np.uint8)
     agl_m = np.zeros((20, 40), np.float32)
