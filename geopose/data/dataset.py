@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 import torch
 from rasterio.windows import Window
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 from geopose.cli import UserError
 from geopose.config import AugmentConfig, Config, ModelConfig
+from geopose.data.loader import OneThreadLoader
 from geopose.data.store import prefer_prepared
 from geopose.data.transforms import create_transform, seed_transform
 from geopose.geometry import Pose
@@ -207,12 +208,12 @@ def split_fold(config: Config) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, st
     return train, valid, bad
 
 
-def create_train_loader(table: pd.DataFrame, config: Config, rank: int = 0, world_size: int = 1) -> DataLoader:
+def create_train_loader(table: pd.DataFrame, config: Config, rank: int = 0, world_size: int = 1) -> OneThreadLoader:
     """Training crops, steps_per_epoch batches per epoch. Set loader.sampler.epoch before each epoch."""
     cfg = config.data
     dataset = CropDataset(table, config.augment, config.model, config.seed, cfg.balance_cities, cfg.cache_mb)
     steps = config.train.steps_per_epoch or max(1, round(len(dataset) / (cfg.batch_size * world_size)))
-    return DataLoader(
+    return OneThreadLoader(
         dataset,
         batch_size=cfg.batch_size,
         sampler=DrawSampler(steps * cfg.batch_size * world_size, rank, world_size),
@@ -222,7 +223,7 @@ def create_train_loader(table: pd.DataFrame, config: Config, rank: int = 0, worl
     )
 
 
-def create_valid_loader(table: pd.DataFrame, config: Config, rank: int = 0, world_size: int = 1) -> DataLoader:
+def create_valid_loader(table: pd.DataFrame, config: Config, rank: int = 0, world_size: int = 1) -> OneThreadLoader:
     """Whole tiles in batches of one, because sizes may differ. Each tile is on one rank only."""
     tiles, workers = TileDataset(table.iloc[rank::world_size]), min(config.data.workers, 2)
-    return DataLoader(tiles, batch_size=1, num_workers=workers)
+    return OneThreadLoader(tiles, batch_size=1, num_workers=workers)

@@ -11,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from torch.utils.data import DataLoader
 
 from geopose.cli import UserError
 from geopose.config import BlendConfig
 from geopose.data.dataset import TileDataset
+from geopose.data.loader import OneThreadLoader
 from geopose.devices import autocast, pick_precision
 from geopose.geometry import direction_angle
 from geopose.inference.blend import Blend
@@ -160,7 +160,7 @@ class Ensemble:
             )
 
 
-def create_tile_loader(table: pd.DataFrame, device: torch.device) -> DataLoader:
+def create_tile_loader(table: pd.DataFrame, device: torch.device) -> OneThreadLoader:
     """Whole tiles, one at a time and in table order, for a model on this device.
 
     For a GPU, a worker process reads the next two tiles while the model works on one. For a CPU, tiles are read
@@ -168,7 +168,7 @@ def create_tile_loader(table: pd.DataFrame, device: torch.device) -> DataLoader:
     them, which cost several times what the reading itself took.
     """
     workers = 0 if device.type == "cpu" else 1
-    return DataLoader(TileDataset(table), batch_size=1, num_workers=workers)
+    return OneThreadLoader(TileDataset(table), batch_size=1, num_workers=workers)
 
 
 class ComparedTile(NamedTuple):

@@ -125,6 +125,14 @@ def test_the_mask_says_where_the_image_without_lean_shows_something(tmp_path, fi
     assert not list((tmp_path / "out").glob("*.msk"))
 
 
+def test_a_pixel_mixed_with_one_without_data_is_not_shown():
+    rgba, agl_m = np.full((20, 40, 4), (90, 90, 90, 255), np.uint8), np.ones((20, 40), np.float32)
+    rgba[:, 25:] = 0
+    shown = rectify(rgba, agl_m, 0.5, np.pi / 2).rgb  # everything moves by half a pixel
+    assert set(np.unique(shown[..., 3])) == {0, 255}
+    assert (shown[shown[..., 3] == 255] == (90, 90, 90, 255)).all()
+
+
 @pytest.mark.parametrize("unknown", [-9999.0, float(np.finfo(np.float32).min)])
 def test_heights_that_a_file_calls_unknown_do_not_move(tmp_path, unknown):
     rgb, agl_m = np.random.default_rng(0).integers(0, 256, (3, 20, 30), dtype=np.uint8), np.full((20, 30), 2.0)
@@ -140,3 +148,62 @@ def test_heights_that_a_file_calls_unknown_do_not_move(tmp_path, unknown):
 
     write_tif(files[1], agl_m.astype(np.float32))
     assert_user_error(run("-m", "geopose", "rectify", *files, "--out", tmp_path / "again"), "x_AGL.tif", "nodata")
+
+
+def paint(agl_m, hidden, bands=3):
+    """Fill hidden pixels of an image whose colours are its heights in metres, and black where it is hidden."""
+    rgb = np.repeat(np.where(hidden, 0, np.nan_to_num(agl_m, nan=77))[..., None], 3, axis=2).astype(np.uint8)
+    data = np.where(hidden, 0, 255).astype(np.uint8)[..., None]
+    return fill.paint_hidden(np.dstack([rgb, data])[..., :bands], np.where(hidden, np.nan, agl_m), hidden)
+
+
+def test_a_hidden_pixel_without_low_ground_near_it_gets_what_is_there(monkeypatch):
+    """A mountain that falls by 1 m a pixel: its low pixels are at its foot, further away than what is filled."""
+    monkeypatch.setattr(fill, "FILL_PX", 6)
+    monkeypatch.setattr(fill, "LOW_PX", 4)
+    rows, columns = np.indices((81, 81)) - 40
+    agl_m = (60 - np.hypot(rows, columns)).astype(np.float32)
+    hidden = np.hypot(rows, columns) < 3
+    rgb, filled_m = paint(agl_m, hidden)
+    assert (np.abs(filled_m[hidden] - 57) < 2).all() and (np.abs(rgb[hidden].astype(int) - 57) < 3).all()
+    np.testing.assert_array_equal(filled_m[~hidden], agl_m[~hidden])
+
+
+def test_where_no_height_is_known_colours_are_painted_alone():
+    agl_m, hidden = np.full((30, 30), np.nan, np.float32), np.zeros((30, 30), bool)
+    hidden[10:14, 10:14] = True
+    rgb, filled_m = paint(agl_m, hidden)
+    assert (rgb == 77).all() and np.isnan(filled_m).all()
+
+
+@pytest.mark.parametrize("bands", [3, 4])
+def test_what_is_too_far_from_all_ground_stays_hidden(monkeypatch, bands):
+    monkeypatch.setattr(fill, "FILL_PX", 6)
+    agl_m, hidden = np.full((40, 40), 5, np.float32), np.zeros((40, 40), bool)
+    hidden[:, 5:] = True
+    rgb, filled_m = paint(agl_m, hidden, bands)
+    assert (filled_m[:, :9] == 5).all() and (rgb[:, :9, :3] == 5).all()
+    assert np.isnan(filled_m[:, 20:]).all() and (rgb[:, 20:] == 0).all()
+
+
+@pytest.mark.parametrize("beside", ["a roof", "pixels without data"])
+def test_hidden_ground_is_painted_with_ground_alone(beside):
+    """A hidden strip between ground, on its right, and something that must not be copied, on its left."""
+    rgb, agl_m, hidden = np.full((40, 60, 4), 90, np.uint8), np.zeros((40, 60), np.float32), np.zeros((40, 60), bool)
+    hidden[:, 20:30] = True
+    rgb[..., 3] = 255
+    rgb[:, :20], agl_m[:, :20] = ((200, 200, 200, 255), 12.0) if beside == "a roof" else (0, 1.0)
+    rgb[hidden], agl_m[hidden] = 0, np.nan
+    filled, filled_m = fill.paint_hidden(rgb, agl_m, hidden)
+    assert (filled[hidden] == (90, 90, 90, 255)).all() and (filled_m[hidden] == 0).all()
+    np.testing.assert_array_equal(filled[~hidden], rgb[~hidden])
+
+
+def test_a_pixel_is_low_unless_something_much_lower_is_near_it():
+    agl_m = np.zeros((9, 200), np.float32)
+    agl_m[:, :100], agl_m[:, 150:] = 2.5, 1.5
+    expected = np.broadcast_to((np.arange(200) < 60) | (np.arange(200) >= 100), agl_m.shape)
+    for turns in range(4):
+        turned = np.rot90(agl_m, turns).copy()
+        low = fill._low(turned, np.ones(turned.shape, bool))
+        np.testing.assert_array_equal(low, np.rot90(expected, turns))

@@ -1,6 +1,7 @@
 """Your own images: any bands, depth and size, the same grid, tiles without seams, one pose."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,15 @@ from rio_cogeo.cogeo import cog_validate
 from geopose.config import BlendConfig
 from geopose.inference.calibration import Calibration
 from geopose.inference.ensemble import Ensemble
-from geopose.inference.scene import SceneOptions, combine_poses, drop_rows, predict_scene, pyramid, tile_starts
+from geopose.inference.scene import (
+    SceneOptions,
+    combine_poses,
+    drop_rows,
+    predict_scene,
+    predict_tile,
+    pyramid,
+    tile_starts,
+)
 from geopose.inference.scene_reader import SceneReader
 from geopose.io.rasters import read_agl, read_rgb
 from geopose.version import VERSION
@@ -142,6 +151,23 @@ def test_directions_of_tiles_are_weighted_by_their_heights():
     _, angle = combine_poses(np.array([(1.0, 0.0, 1.0), (1.0, 0.3, 3.0), (1.0, 0.3, 0.0)]))
     mean = np.array([1, 0]) + 3 * np.array([np.cos(0.3), np.sin(0.3)])
     assert angle == pytest.approx(np.arctan2(mean[1], mean[0]))
+
+
+def test_tiles_without_any_height_still_have_a_pose():
+    scale, angle = combine_poses(np.array([(1.0, 0.1, 0.0), (2.0, 0.2, 0.0), (4.0, 0.3, 0.0)]))
+    assert (scale, angle) == (2.0, pytest.approx(0.2))
+
+
+def test_a_tile_counts_by_the_heights_of_its_data_and_by_its_certainty():
+    """Heights below 0 count as 0. The direction (0.3, 0.4) has the length 0.5."""
+    agl_m = torch.tensor([[[[2.0, 3.0], [-5.0, 7.0]]]])
+    pose = {"direction": torch.tensor([[0.3, 0.4]]), "scale_px_per_m": torch.tensor([1.5])}
+    always = SimpleNamespace(predict=lambda batch: {"agl_m": agl_m, "spread_m": agl_m / 10, **pose})
+    data = np.array([[True, True], [True, False]])
+    heights, spread, pose = predict_tile(always, np.zeros((3, 2, 2), np.uint8), 0.4, data)
+    np.testing.assert_allclose(heights, [[2, 3], [0, 7]])
+    np.testing.assert_allclose(spread, agl_m[0, 0] / 10)
+    assert pose == pytest.approx((1.5, np.arctan2(0.3, 0.4), 0.5 * (2**2 + 3**2)))
 
 
 def test_the_command_predicts_and_rectifies_images(tmp_path):

@@ -7,6 +7,7 @@ from scenes import ANGLES_RAD, bare_scene, oblique_pose, tower_scene
 
 from geopose.geometry import flow_direction
 from geopose.inference.rectify import Rectified, fill_hidden, rectify
+from geopose.inference.surface import settle
 from geopose.synthetic.view import whole_scene_view
 from geopose.synthetic.visibility import visible_agl
 
@@ -113,6 +114,17 @@ def test_a_crack_gets_the_colours_of_its_two_sides():
     assert rectify(rgb, agl_m, 1.0, np.pi / 2).hidden[:, 30:33].all(), "three columns are an occlusion"
 
 
+@pytest.mark.parametrize("angle_rad", [0.0, 0.7, 2.2, 3.6, 5.5])
+def test_colours_are_interpolated_between_pixels(angle_rad):
+    """All pixels move by 0.6 px. Colours that rise evenly are right to the rounding."""
+    rows, columns = np.indices((30, 30))
+    colours = 3 * columns + 4 * rows + 20
+    rgb = np.repeat(colours[..., None], 3, axis=2).astype(np.uint8)
+    ground = rectify(rgb, np.ones((30, 30), np.float32), 0.6, angle_rad)
+    expected = colours - 0.6 * flow_direction(angle_rad) @ (3, 4)
+    assert np.abs(ground.rgb[2:-2, 2:-2].astype(float) - expected[2:-2, 2:-2, None]).max() <= 0.501
+
+
 def test_the_tallest_wins_and_unknown_heights_stay():
     rgb = np.random.default_rng(1).integers(0, 256, (20, 40, 3), dtype=np.uint8)
     agl_m = np.zeros((20, 40), np.float32)
@@ -153,3 +165,28 @@ def test_filled_ground_continues_what_is_around_it():
     assert np.abs(difference).max() <= 8, "a hole of 30 px in a slope of 1 grey level per px"
     assert np.abs(difference[hidden]).mean() < 3
     assert np.abs(filled.agl_m - agl_m).max() < 0.08
+
+
+@pytest.mark.parametrize("angle_rad", [0.0, 0.6, 1.1, 2.0, np.pi / 2, 2.8, 3.9, 5.3])
+def test_a_ramp_along_the_flow_becomes_one_step_at_its_middle(angle_rad):
+    """A wall of 12 m spread over 6 px, a slope that is not stretched enough to be a wall, and one that falls."""
+    rows, columns = np.indices((64, 64)) - 32
+    along_px = np.stack([columns, rows], axis=-1) @ flow_direction(angle_rad)
+    wall_m = np.clip(2 * along_px + 6, 0, 12).astype(np.float32)
+    inner, away = np.s_[5:-5, 5:-5], np.abs(along_px) > 1
+    settled_m = settle(wall_m, 1.0, angle_rad)
+    np.testing.assert_allclose(
+        settled_m[inner][away[inner]], np.where(along_px > 0, 12, 0)[inner][away[inner]], atol=0.4
+    )
+    assert (settled_m[inner] != wall_m[inner]).any()
+    for same_m in (np.clip(0.5 * along_px + 6, 0, 12).astype(np.float32), 12 - wall_m):
+        np.testing.assert_array_equal(settle(same_m, 1.0, angle_rad), same_m)
+
+
+def test_a_ramp_ends_where_the_heights_are_unknown():
+    agl_m = np.zeros((20, 40), np.float32)
+    agl_m[:] = np.clip(2 * np.arange(40) - 30, 0, 20)
+    agl_m[:, 21] = np.nan  # the ramp of columns 15 to 25 is seen in two parts
+    settled_m = settle(agl_m, 1.0, np.pi / 2)
+    np.testing.assert_array_equal(settled_m[5:-5, 14:21], np.broadcast_to([0, 0, 0, 0, 10, 10, 10], (10, 7)))
+    assert np.isnan(settled_m[:, 21]).all()

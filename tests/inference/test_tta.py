@@ -62,6 +62,7 @@ def test_one_view_gives_what_the_model_gives():
     """TTAModel takes a model's place: the same inputs, and outputs of the same names."""
     batch, _, scale, _ = make_scene(smooth=False)
     outputs, pose = ReadsTheAnswer()(**batch), TTAModel(ReadsTheAnswer(), ("e",))(**batch)
+    assert set(pose) == {*outputs, "scale_px_per_m"}  # no spread unless it is asked for
     torch.testing.assert_close(pose["agl_m"], outputs["agl_m"], rtol=0, atol=0)
     torch.testing.assert_close(pose["mag_px"], outputs["mag_px"])
     torch.testing.assert_close(fit_scale(pose["mag_px"], pose["agl_m"])[:, 0], scale)

@@ -11,7 +11,8 @@ import pytest
 from helpers import RELEASED, assert_user_error, ok, run
 
 from geopose.geometry import Pose
-from geopose.io.names import agl_name
+from geopose.io.names import agl_name, vflow_name
+from geopose.io.poses import read_vflow
 from geopose.io.rasters import read_agl
 from geopose.pictures import colour_plane
 from geopose.report.hatching import hatch
@@ -83,9 +84,14 @@ def test_the_page_is_self_contained_and_shows_the_score(page, job):
 
 
 def test_tiles_are_compared_in_metres(job):
-    for tile in read_tiles(job / "data", job / "submission.tar.gz"):
-        true_m = read_agl(job / "data" / "truth" / agl_name(tile.tile_id))
+    tiles = read_tiles(job / "data", job / "submission.tar.gz")
+    assert len(tiles) == 4
+    for tile in tiles:
+        agl_path, vflow_path = (job / "data" / "truth" / name(tile.tile_id) for name in (agl_name, vflow_name))
+        true_m, true = read_agl(agl_path), read_vflow(vflow_path, agl_path)
         assert tile.rmse_m == pytest.approx(float(np.sqrt(np.nanmean((tile.agl_m - true_m) ** 2))), rel=1e-5)
+        away_rad = tile.pose.angle_rad - true.angle_rad
+        assert np.cos(np.radians(tile.angle_error_deg)) == pytest.approx(np.cos(away_rad), abs=1e-6)
         assert 0 <= tile.angle_error_deg <= 180
 
 

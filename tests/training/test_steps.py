@@ -68,3 +68,16 @@ def test_the_moving_average_follows_the_weights_quickly_at_first(tiny_data, tmp_
             share = min(decay, 1 - number ** (-2 / 3))  # 0 at the first step: the initial weights are forgotten
             average = share * average + (1 - share) * step[name][2]
         torch.testing.assert_close(kept[name], average, rtol=1e-4, atol=1e-6)
+
+
+def test_accumulated_batches_count_as_their_mean(tiny_data, tmp_path):
+    """The gradient of a step over two batches is the mean of the gradients of steps over each of them."""
+    recorded = {}
+    for count in (1, 2):
+        settings = ["optim.lr=1e-30", "optim.min_lr=0", "train.epochs=1", f"train.accumulation_steps={count}"]
+        run_dir = tmp_path / str(count)
+        recorded[count] = train_recorded(config_of(tiny_data, run_dir, *settings), run_dir)
+    (first, second), (both,) = recorded[1], recorded[2]
+    for name, (_, gradient, _) in both.items():
+        expected = (first[name][1] + second[name][1]) / 2
+        torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-5)
