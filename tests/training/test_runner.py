@@ -99,6 +99,7 @@ def test_plateau_halves_the_rate(tiny_data, tmp_path):
     overrides = ["optim.schedule=plateau", "optim.plateau_patience=0", "optim.lr=1e-7", "train.epochs=8"]
     train(config_of(tiny_data, tmp_path / "run", *overrides))
     rates = pd.read_csv(tmp_path / "run" / "metrics.csv").train_lr
+    assert rates.iloc[0] == pytest.approx(1e-7)  # the encoder's, not that of the layers that start from random weights
     assert rates.iloc[-1] < rates.iloc[0]
 
 
