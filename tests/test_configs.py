@@ -16,7 +16,7 @@ from geopose.training.losses import PoseLoss
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 TRANSLATIONS = sorted((ROOT / "configs" / "translate").glob("*.yaml"))
-LISTS = sorted(set((ROOT / "configs").glob("*/*.yaml")) - set(TRANSLATIONS))
+LISTS = sorted(path for path in (ROOT / "configs").glob("*/*.yaml") if path.parent.name not in ("translate", "blend"))
 
 
 def shrunken(path):
