@@ -112,8 +112,9 @@ adapt: $(READY) ## what unlabelled images of other cities are worth: translate, 
 	$(PY) -m geopose compare configs/adapt/lite0.yaml --data data/other --folds data/other/folds-stratified10.csv
 
 # The released run uses tiles of other seeds than the default, and larger ones. The first stage wants a GPU and many
-# cores. Each later stage starts from the mean of those before, on other tiles. The last mean is stored in float16.
-release: $(READY) ## train runs/synthetic_lite0/fold0 again: configs lite0_walls, lite0_towers, lite0_downtown
+# cores. Each later stage starts from a mean of those before, on other tiles. The released weights are the mean of the
+# last two stages and of the mean of the first two.
+release: $(READY) ## train runs/synthetic_lite0/fold0 again: configs lite0_walls, lite0_towers, lite0_downtown, lite0_districts
 	$(PY) -m geopose synthesize --out data/synthetic-walls --train 400 --test 8 --size 1024 --seed 1
 	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_walls.yaml DATA=data/synthetic-walls FOLDS=40 FOLD=0
 	[ -d runs/lite0_walls/mean ] || $(PY) -m geopose release --run runs/lite0_walls/fold0 --out runs/lite0_walls/mean
@@ -125,7 +126,13 @@ release: $(READY) ## train runs/synthetic_lite0/fold0 again: configs lite0_walls
 	$(PY) -m geopose synthesize --out data/synthetic-downtown --train 450 --test 8 --size 768 --seed 4 --downtown-share 0.5
 	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_downtown.yaml DATA=data/synthetic-downtown SPLIT=cluster \
 	    FOLDS=15 FOLD=0
-	$(PY) -m geopose release --run runs/lite0_downtown/fold0 --others runs/lite0_towers/mean --out runs/synthetic_lite0/new
+	[ -d runs/lite0_downtown/mean ] || $(PY) -m geopose release --run runs/lite0_downtown/fold0 --others runs/lite0_towers/mean \
+	    --out runs/lite0_downtown/mean
+	$(PY) -m geopose synthesize --out data/synthetic-districts --train 450 --test 8 --size 768 --seed 5 --downtown-share 0.35
+	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_districts.yaml DATA=data/synthetic-districts SPLIT=cluster \
+	    FOLDS=15 FOLD=0
+	$(PY) -m geopose release --run runs/lite0_districts/fold0 --others runs/lite0_downtown/fold0 runs/lite0_towers/mean \
+	    --out runs/synthetic_lite0/new
 	rm -rf runs/synthetic_lite0/fold0 && mv runs/synthetic_lite0/new runs/synthetic_lite0/fold0
 	$(PY) -m tests.models.test_activations
 
