@@ -28,6 +28,8 @@ WRITTEN = (".tif", ".j2k")
 def start_folder(out: Path, recipe: dict) -> None:
     """Record what the folder is made of. Raises UserError when it holds something else."""
     path = out / RECIPE
+    # Listed before the recipe is looked for: another process of the same job may be writing it now, before all else.
+    found = [file for file in out.glob("*") if not file.name.startswith(UNFINISHED)]
     if path.exists():
         recorded, now = json.loads(path.read_text()), json.loads(encode_recipe(recipe))
         differences = [name for name in {**recorded, **now} if recorded.get(name) != now.get(name)]
@@ -35,7 +37,7 @@ def start_folder(out: Path, recipe: dict) -> None:
             names = list_some(differences)
             raise UserError(f"{out} holds a translation with other {names}; remove it or give another --out")
         return
-    if out.exists() and any(not file.name.startswith(UNFINISHED) for file in out.iterdir()):
+    if found:
         raise UserError(f"{out} holds other files; give an empty or new folder as --out")
     make_folder(out)
     write_bytes(path, encode_recipe(recipe))

@@ -11,7 +11,7 @@ from pathlib import Path
 from geopose.cli import run_command
 from geopose.io.files import write_bytes
 from geopose.runs.origin import describe_origin
-from tests.real_data.folder import link_folder, make_up_ids, read_ids, render
+from tests.real_data.folder import CITY_SHARES, link_folder, make_up_ids, read_ids, render
 from tests.real_data.job import run_job
 from tests.real_data.startup import measure_startup
 
@@ -45,7 +45,7 @@ def main() -> None:
             for name, count in (("many", args.tiles), ("few", args.few))
         )
         head = ["| part | tiles | measured | 5,923 tiles |", "|---|---|---|---|"]
-        text = "\n".join([*head, *measure_startup(many, few, data)]) + "\n"
+        text = "\n".join([*head, *measure_startup(many, few, data, CITY_SHARES)]) + "\n"
     write_section(args.part, f"{describe_origin(rendered)}\n\n{text}")
 
 

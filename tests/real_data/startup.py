@@ -20,14 +20,17 @@ from geopose.data.near_duplicates import image_features
 from geopose.data.store import prefer_prepared, prepare
 from geopose.io.tables import check_labels, read_folds, read_train_table, write_csv
 from geopose.runs.folder import fingerprint_inputs
-from tests.real_data.folder import CITY_SHARES, TEST_TILES, TRAIN_TILES
+from tests.real_data.folder import TEST_TILES, TRAIN_TILES
 
 CONFIG = "configs/b7_unet.yaml"
 FEATURES = 1280  # of a tile, by the packaged encoder
 
 
-def measure_startup(root: Path, few: Path, distinct: Path) -> list[str]:
-    """Rows of the table. Features are measured on the tiles of few, copies on those of distinct, all else on root."""
+def measure_startup(root: Path, few: Path, distinct: Path, city_shares: dict[str, int]) -> list[str]:
+    """Rows of the table. Features are measured on the tiles of few, copies on those of distinct, all else on root.
+
+    city_shares: city -> number of tiles whose clusters are measured, on random features.
+    """
     folds, rows = root / "folds.csv", []
     table = read_train_table(root)
     parts: dict[str, Callable] = {
@@ -54,8 +57,8 @@ def measure_startup(root: Path, few: Path, distinct: Path) -> list[str]:
             time_of(lambda: image_features(images, "tf_efficientnet_lite0")),
         )
     )
-    seconds = sum(time_of(lambda count=count: cluster(count)) for count in CITY_SHARES.values())
-    rows.append(f"| `make folds SPLIT=cluster`: clusters | {TRAIN_TILES} | {seconds:.3g} s | {seconds:.0f} s |")
+    seconds = sum(time_of(lambda count=count: cluster(count)) for count in city_shares.values())
+    rows.append(f"| `make folds SPLIT=cluster`: clusters | {sum(city_shares.values())} | {seconds:.3g} s | {seconds:.0f} s |")
     rows += measure_prepare(distinct)
     return rows
 

@@ -27,14 +27,14 @@ def test_a_folder_of_links_is_a_competition_folder(rendered, tmp_path):
 
 
 def test_the_parts_of_a_start_are_measured_and_extrapolated(rendered, tmp_path):
-    root = link_folder(rendered, tmp_path / "data", make_up_ids(9), dict.fromkeys(("ARG", "ATL", "JAX", "OMA"), 5))
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in measure_startup(root, root, root)]
+    root = link_folder(rendered, tmp_path / "data", make_up_ids(19), dict.fromkeys(("ARG", "ATL", "JAX", "OMA"), 10))
+    lines = measure_startup(root, root, root, {"ARG": 20, "ATL": 30})
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
     assert all(len(row) == 4 for row in rows)
     headers = next(row for row in rows if "headers" in row[0])
     measured, extrapolated = (float(cell.removesuffix(" s")) for cell in headers[2:])
-    assert extrapolated == round(extrapolated) or extrapolated > 0
-    assert abs(extrapolated / measured - 5923 / 20) < 2
-    assert len(list((root / "prepared" / "train").glob("*_RGB.tif"))) == 20
+    assert abs(extrapolated / measured - 5923 / 40) < 1
+    assert len(list((root / "prepared" / "train").glob("*_RGB.tif"))) == 40
 
 
 def test_a_section_of_the_page_is_replaced(tmp_path, monkeypatch):
