@@ -58,7 +58,8 @@ def measure_startup(root: Path, few: Path, distinct: Path, city_shares: dict[str
         )
     )
     seconds = sum(time_of(lambda count=count: cluster(count)) for count in city_shares.values())
-    rows.append(f"| `make folds SPLIT=cluster`: clusters | {sum(city_shares.values())} | {seconds:.3g} s | {seconds:.0f} s |")
+    count = sum(city_shares.values())
+    rows.append(f"| `make folds SPLIT=cluster`: clusters | {count} | {seconds:.3g} s | {seconds:.0f} s |")
     rows += measure_prepare(distinct)
     return rows
 
