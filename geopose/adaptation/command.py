@@ -42,8 +42,8 @@ def main() -> int:
     targets = find_targets(args.target, tiles, config.data.crop_px, args.gsd, args.bands)
     recipe = describe(args, config, targets)
     first = int(os.environ.get("RANK", 0)) == 0  # torchrun's processes share the training; one writes the tiles
+    start_folder(args.out, recipe)  # by all of them, so that the recipe is the first file whoever starts first
     if first:
-        start_folder(args.out, recipe)
         print(f"{len(tiles)} tiles, {recipe['target']['images']} target images", flush=True)
     if is_finished(args.out):
         print(f"{args.out} is finished; remove the folder to translate again")
