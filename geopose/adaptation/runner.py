@@ -14,7 +14,6 @@ from catalyst.core.callback import (
     IOptimizerCallback,
     ISchedulerCallback,
 )
-from torch.utils.data import DataLoader
 
 from geopose.adaptation.config import TranslateConfig
 from geopose.adaptation.images import PairDataset
@@ -24,6 +23,7 @@ from geopose.adaptation.registration import moved_px
 from geopose.cli import UserError, progress
 from geopose.config import save_config
 from geopose.data.dataset import DrawSampler
+from geopose.data.loader import OneThreadLoader
 from geopose.devices import allow_tf32, autocast, pick_device, pick_precision
 from geopose.io.files import remove_unfinished
 from geopose.io.rasters import read_rgb
@@ -81,7 +81,7 @@ class TranslationRunner(EngineRunner):
     def get_loaders(self):
         cfg, rank, world_size = self.config.data, self.engine.process_index, self.engine.num_processes
         draws = self.config.train.steps_per_epoch * cfg.batch_size * world_size
-        loader = DataLoader(
+        loader = OneThreadLoader(
             self.pairs,
             batch_size=cfg.batch_size,
             sampler=DrawSampler(draws, rank, world_size),

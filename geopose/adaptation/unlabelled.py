@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import torch
 from rasterio.io import DatasetReader
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from geopose.cli import UserError
 from geopose.config import AugmentConfig, Config
 from geopose.data.dataset import DrawSampler, make_sample, random_window
+from geopose.data.loader import OneThreadLoader
 from geopose.data.store import prefer_prepared
 from geopose.data.transforms import PoseD4, PoseResize, compose, create_recolouring, seed_transform
 from geopose.geometry import Pose
@@ -110,10 +111,12 @@ class UnlabelledCrops(Dataset):
         return sample
 
 
-def create_unlabelled_loader(table: pd.DataFrame, config: Config, steps: int, rank: int, world_size: int) -> DataLoader:
+def create_unlabelled_loader(
+    table: pd.DataFrame, config: Config, steps: int, rank: int, world_size: int
+) -> OneThreadLoader:
     """Crops for the batches of an epoch; each rank gets its own. Set loader.sampler.epoch before each epoch."""
     cfg = config.data
-    return DataLoader(
+    return OneThreadLoader(
         UnlabelledCrops(table, config.augment, config.model.input_zoom, config.seed),
         batch_size=cfg.batch_size,
         sampler=DrawSampler(steps * cfg.batch_size * world_size, rank, world_size),
