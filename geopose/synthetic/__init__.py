@@ -5,7 +5,8 @@ The modules, in the order in which a tile is made:
 command.py      `python -m geopose synthesize`: the command line
 dataset.py      places, views and file names of a folder; makes each place and writes its tiles
 cities.py       what is typical of each city: districts, colours, vegetation, sun
-layout.py       the plan of a place: street grid, blocks, water
+layout.py       the plan of a place: street grid and blocks
+water.py        ponds, lakes and rivers of a place
 streets.py      streets of the grid and their markings, cars and trees
 blocks.py       a city block and its ground; blocks_homes.py, blocks_business.py, blocks_downtown.py and
                 blocks_open.py fill it

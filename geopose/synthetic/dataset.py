@@ -50,7 +50,7 @@ GSD_M = (0.31, 0.59)
 # real data's range of 0.31 to 0.59 m, and scale is nearly a function of gsd and city, as in the real data.
 NADIR_GSD_M = {"ARG": 0.31, "ATL": 0.46, "JAX": 0.31, "OMA": 0.31}
 GSD_SPREAD = 0.01  # standard deviation of log(gsd), from altitude and resampling; our assumption
-GENERATOR = 9  # increased whenever the same arguments give different files than before
+GENERATOR = 10  # increased whenever the same arguments give different files than before
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 from geopose.synthetic.appearance import NOISE_CELLS, TEXTURE_TABLE, Material, noise_fields
 from geopose.synthetic.layout import Layout
 from geopose.synthetic.paint import Rasters, empty_rasters, paint_boxes, paint_trees
+from geopose.synthetic.water import BANK, WATER, Water
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def build_scene(layout: Layout) -> Scene:
     noise = np.roll(noise_fields(), layout.noise_shift, axis=(1, 2))
     paint_boxes(layout.ground, TEXTURE_TABLE, noise, layout.gsd_m, rasters)
     if layout.water is not None:
-        _flood(layout, noise, rasters)
+        _flood(layout.water, noise, rasters)
     paint_boxes(layout.solids, TEXTURE_TABLE, noise, layout.gsd_m, rasters)
     below_trees = rasters.albedo.copy()
     paint_trees(layout.trees, noise, layout.gsd_m, rasters)
@@ -62,14 +63,15 @@ def build_scene(layout: Layout) -> Scene:
     )
 
 
-def _flood(layout: Layout, noise: np.ndarray, rasters: Rasters) -> None:
+def _flood(water: Water, noise: np.ndarray, rasters: Rasters) -> None:
     """Paint banks and water over the ground."""
-    for value, colour, kind in (1, layout.bank_colour, Material.SOIL), (2, layout.water_colour, Material.WATER):
-        row, col = np.nonzero(layout.water == value)
+    banks = (BANK, water.bank_colour, water.bank_material)
+    for value, colour, material in banks, (WATER, water.colour, Material.WATER):
+        row, col = np.nonzero(water.mask == value)
         fine, middle, broad = noise[:, row % NOISE_CELLS, col % NOISE_CELLS]
-        ripple = 1.0 + layout.ripple * fine + 0.03 * middle + 0.03 * broad
+        ripple = 1.0 + water.ripple * fine + 0.03 * middle + 0.03 * broad
         rasters.albedo[row, col] = np.clip(ripple[:, None] * np.asarray(colour), 0, 255)
-        rasters.material[row, col] = kind
+        rasters.material[row, col] = material
 
 
 def _open_sky(height_m: np.ndarray, gsd_m: float) -> np.ndarray:

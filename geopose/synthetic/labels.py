@@ -13,7 +13,7 @@ from geopose.synthetic.ground import Scene
 from geopose.synthetic.view import View, ground_cells
 from geopose.synthetic.visibility import label_agl
 
-WATER_SHARE = 0.55  # share of the places with water whose water gave no lidar return
+WATER_SHARE = 0.35  # share of the places with water whose water gave no lidar return
 
 
 def clean_label(scene: Scene, image_agl_m: np.ndarray, view: View, water_returns: bool) -> np.ndarray:

@@ -8,7 +8,6 @@ of it.
 import itertools
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from geopose import geometry
@@ -19,6 +18,7 @@ from geopose.synthetic.cities import DISTRICTS, City, pick, pick_weighted, vary
 from geopose.synthetic.objects import Footprint, Sketch, Surface
 from geopose.synthetic.placement import Placement, cut_to_scene
 from geopose.synthetic.streets import StreetGrid, draw_streets, plan_streets
+from geopose.synthetic.water import Water, draw_water
 
 # The function that fills a block, by the kinds of block that DISTRICTS names.
 FILLERS = {
@@ -49,7 +49,7 @@ BLOCK_SIZES_M = {
 
 @dataclass(frozen=True)
 class Layout:
-    """Objects of a place in scene cells: arrays of BOX, TREE and WALLS, and the water mask (0, 1 bank, 2 water)."""
+    """Objects of a place in scene cells: arrays of BOX, TREE and WALLS, and its water."""
 
     size_cells: int
     gsd_m: float
@@ -57,10 +57,7 @@ class Layout:
     solids: np.ndarray
     trees: np.ndarray
     buildings: np.ndarray
-    water: np.ndarray | None
-    water_colour: tuple
-    bank_colour: tuple
-    ripple: float  # relative contrast of waves
+    water: Water | None
     noise_shift: tuple[int, int]  # where in the noise fields the textures of this place start
 
 
@@ -86,11 +83,8 @@ def plan_place(
     _fill_blocks(sketch, rng, city, district, grid, change)
     draw_streets(sketch, rng, city, grid, district)
     placement = Placement(size_cells, gsd_m, turn_rad, bend_m, rng)
-    water = _draw_water(district, size_cells, gsd_m, rng)
-    objects = cut_to_scene(sketch, placement, water)
-    water_colour, ripple = np.array(vary(rng, city.water, 0.12)), rng.gamma(1.5, 0.03)
-    if rng.random() < 0.25:  # the sun glitters on the water
-        water_colour, ripple = water_colour * rng.uniform(1.0, 3.0), ripple + rng.uniform(0.1, 0.5)
+    water = draw_water(city, district, size_cells, gsd_m, rng)
+    objects = cut_to_scene(sketch, placement, None if water is None else water.mask)
     return Layout(
         size_cells=size_cells,
         gsd_m=gsd_m,
@@ -99,9 +93,6 @@ def plan_place(
         trees=objects.trees,
         buildings=objects.buildings,
         water=water,
-        water_colour=tuple(water_colour),
-        bank_colour=vary(rng, pick(rng, city.soils + city.lawns), 0.1),
-        ripple=float(ripple),
         noise_shift=tuple(int(n) for n in rng.integers(NOISE_CELLS, size=2)),
     )
 
@@ -127,23 +118,3 @@ def _fill_blocks(sketch: Sketch, rng, city: City, district: str, grid: StreetGri
             if not sketch.shows(block.x, block.y, np.hypot(block.width, block.depth) / 2):
                 continue
             FILLERS[kind](sketch, rng, city, block)
-
-
-def _draw_water(district: str, size_cells: int, gsd_m: float, rng) -> np.ndarray | None:
-    """Mask uint8 [rows, cols] of a pond, lake or river: 0 dry, 1 bank, 2 water. None for a place without water."""
-    wet = {"rural": 0.45, "suburb": 0.25, "downtown": 0.15}.get(district, 0.10)
-    if rng.random() > wet:
-        return None
-    radius = size_cells * rng.uniform(0.08, 0.36)
-    angles = np.arange(96) / 96 * geometry.TWO_PI
-    knots = rng.standard_normal(16)
-    wobble = np.interp(np.arange(96) / 6.0, np.arange(17), np.append(knots, knots[0]))
-    spokes = geometry.flow_direction(angles) * (radius * np.exp(0.33 * wobble))[:, None]
-    spokes *= np.array([1.0, rng.uniform(0.5, 1.6)])
-    outline = spokes + rng.uniform(0.0, 1.0, 2) * size_cells
-    smooth = np.stack([np.convolve(np.tile(outline[:, i], 3), np.ones(9) / 9, "same")[96:192] for i in range(2)], -1)
-    points = [np.rint(smooth).astype(np.int32)]
-    mask = np.zeros((size_cells, size_cells), np.uint8)
-    cv2.fillPoly(mask, points, 2)
-    cv2.polylines(mask, points, True, 1, max(2, int(rng.uniform(1.0, 4.0) / gsd_m)))
-    return mask
