@@ -17,6 +17,7 @@ COLUMNS = {
     "r2": "R2",
     "honest_r2": "honest R2",
     "agl_rmse_m": "AGL RMSE m",
+    "agl_slope": "AGL slope",
     "angle_error_deg": "angle error deg",
     "scale_error_px_per_m": "scale error px/m",
 }
@@ -64,5 +65,5 @@ def score_table(scores: dict) -> str:
         for city, row in scores["cities"].items()
     ]
     final = f"<td>{scores['final_r2']:.4f}</td><td>{scores['honest_r2']:.4f}</td>"
-    rows.append(f'<tr class="total"><td>final</td><td></td><td></td><td></td>{final}<td></td><td></td><td></td></tr>')
+    rows.append(f'<tr class="total"><td>final</td><td></td><td></td><td></td>{final}{"<td></td>" * 4}</tr>')
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"

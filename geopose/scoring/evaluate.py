@@ -147,31 +147,45 @@ def _map_bounded(function: Callable, items: Iterable) -> Iterator:
 
 def format_scores(scores: dict) -> str:
     """The scores as a table: one line per city, then the final scores."""
-    header = ("city", "images", "AGL R2", "VFLOW R2", "R2", "honest AGL", "VFLOW", "R2", "angle deg", "bad pixels")
-    keys = ("agl_r2", "vflow_r2", "r2", "honest_agl_r2", "honest_vflow_r2", "honest_r2")
-    lines = ["{:8} {:>6}  {:>8} {:>8} {:>8}  {:>10} {:>8} {:>8}  {:>9} {:>10}".format(*header)]
-    for city, row in scores["cities"].items():
-        values = "{:8.4f} {:8.4f} {:8.4f}  {:10.4f} {:8.4f} {:8.4f}".format(*(row[key] for key in keys))
-        lines.append(f"{city:8} {row['images']:6}  {values}  {row['angle_error_deg']:9.2f} {row['bad_pixels']:10}")
-    lines.append(
-        f"{'final':8} {'':6}  {'':8} {'':8} {scores['final_r2']:8.4f}  {'':10} {'':8} {scores['honest_r2']:8.4f}"
-        f"  {'':9} {scores['bad_pixels']:10}"
-    )
-    return "\n".join(lines)
+    final = {"r2": scores["final_r2"], "honest_r2": scores["honest_r2"], "bad_pixels": scores["bad_pixels"]}
+    columns = {
+        "images": ("images", ""),
+        "agl_r2": ("AGL R2", ".4f"),
+        "vflow_r2": ("VFLOW R2", ".4f"),
+        "r2": ("R2", ".4f"),
+        "honest_agl_r2": ("honest AGL", ".4f"),
+        "honest_vflow_r2": ("VFLOW", ".4f"),
+        "honest_r2": ("R2", ".4f"),
+        "agl_slope": ("slope", ".2f"),
+        "angle_error_deg": ("angle deg", ".2f"),
+        "bad_pixels": ("bad pixels", ""),
+    }
+    return _format_table("city", {**scores["cities"], "final": final}, columns)
 
 
 def format_images(scores: dict) -> str:
     """The scores of images that were scored one by one, as a table: one line per image, then the means."""
-    keys = ("agl_r2", "vflow_r2", "angle_error_deg", "scale_error_px_per_m")
-    rows = {**scores["cities"]}
-    rows["mean"] = {key: sum(row[key] for row in scores["cities"].values()) / len(rows) for key in keys}
-    wide = max(map(len, rows))
-    lines = [
-        "{}  {:>8} {:>8}  {:>9} {:>10}".format("image".ljust(wide), "AGL R2", "VFLOW R2", "angle deg", "scale px/m")
-    ]
-    values = "  {:8.4f} {:8.4f}  {:9.2f} {:10.3f}"
-    lines += [name.ljust(wide) + values.format(*(row[key] for key in keys)) for name, row in rows.items()]
-    return "\n".join(lines)
+    images = scores["cities"]
+    columns = {
+        "agl_r2": ("AGL R2", ".4f"),
+        "vflow_r2": ("VFLOW R2", ".4f"),
+        "agl_slope": ("slope", ".2f"),
+        "angle_error_deg": ("angle deg", ".2f"),
+        "scale_error_px_per_m": ("scale px/m", ".3f"),
+    }
+    means = {key: sum(row[key] for row in images.values()) / len(images) for key in columns}
+    return _format_table("image", {**images, "mean": means}, columns)
+
+
+def _format_table(first: str, rows: dict[str, dict], columns: dict[str, tuple[str, str]]) -> str:
+    """Lines of text. columns: a title and a number format per key of the rows. A key that a row lacks is left blank."""
+    lines = [[first, *(title for title, _ in columns.values())]]
+    for name, row in rows.items():
+        lines.append([name, *(format(row[key], spec) if key in row else "" for key, (_, spec) in columns.items())])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join([cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])]).rstrip() for cells in lines
+    )
 
 
 def encode_scores(scores: dict) -> bytes:

@@ -32,6 +32,7 @@ COLUMNS = (
     "agl_squared",
     "agl_error",  # sum of e^2 over known pixels with a finite prediction
     "agl_bad",  # sum of t^2 over the other known pixels: the honest score adds it to the error
+    "agl_cross",  # sum of e t over known pixels with a finite prediction
     "flow",  # sum of flow x and flow y
     "flow_squared",
     "flow_error",
@@ -113,6 +114,7 @@ class PoseScores:
             "agl_squared": heights.tt,
             "agl_error": heights.ee,
             "agl_bad": bad_tt,
+            "agl_cross": heights.et,
             "flow": heights.t * true_flow_per_m.sum(),
             "flow_squared": heights.tt * true_scale**2,
             "flow_bad": bad_tt * true_scale**2,
@@ -140,9 +142,10 @@ class PoseScores:
         """The scores so far.
 
         {"cities": {city: {"agl_r2", "vflow_r2", "r2", "honest_agl_r2", "honest_vflow_r2", "honest_r2", "agl_rmse_m"
-        (honest), "angle_error_deg", "scale_error_px_per_m" (means over images, NaN when all failed), "bad_pixels",
-        "images"}}, "final_r2", "honest_r2", "bad_pixels", "unscored_cities"}. The last is a list of the cities without
-        any known pixel. The final scores are means over the other cities. Raises ValueError when there are none.
+        (honest), "agl_slope" (NaN where no true height is above 0), "angle_error_deg", "scale_error_px_per_m" (means
+        over images, NaN when all failed), "bad_pixels", "images"}}, "final_r2", "honest_r2", "bad_pixels",
+        "unscored_cities"}. The last is a list of the cities without any known pixel. The final scores are means over
+        the other cities. Raises ValueError when there are none.
         """
         cities, unscored = {}, []
         for city, values in zip(self.cities, self.sums.tolist(), strict=True):
@@ -168,6 +171,7 @@ class PoseScores:
 def _city_scores(row: dict[str, float]) -> dict:
     agl_total = row["agl_squared"] - row["agl"] ** 2 / max(row["pixels"], 1)
     flow_total = row["flow_squared"] - row["flow"] ** 2 / max(2 * row["pixels"], 1)  # x and y have one common mean
+    good_tt = row["agl_squared"] - row["agl_bad"]
     passed = row["images"] - row["failed"]
 
     def r2(error: float, total: float) -> float:
@@ -184,6 +188,8 @@ def _city_scores(row: dict[str, float]) -> dict:
         "honest_vflow_r2": honest_vflow_r2,
         "honest_r2": (honest_agl_r2 + honest_vflow_r2) / 2,
         "agl_rmse_m": math.sqrt((row["agl_error"] + row["agl_bad"]) / max(row["pixels"], 1)),
+        # Slope of predicted against true heights, sum(p t) / sum(t t). Below 1, tall objects come out too low.
+        "agl_slope": 1.0 + row["agl_cross"] / good_tt if good_tt else math.nan,
         "angle_error_deg": math.degrees(row["angle_error"] / passed) if passed else math.nan,
         "scale_error_px_per_m": row["scale_error"] / passed if passed else math.nan,
         "bad_pixels": int(row["bad_pixels"]),

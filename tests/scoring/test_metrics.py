@@ -103,6 +103,18 @@ def test_a_case_computed_manually():
     # Flow components: x 0 0, y 0 10; mean 2.5, total 3 * 2.5^2 + 7.5^2 = 75.
     assert row["vflow_r2"] == pytest.approx(1 - 4 / (75 + 1e-4))
     assert row["agl_rmse_m"] == pytest.approx(np.sqrt(2))
+    assert row["agl_slope"] == pytest.approx(0.8)
+
+
+def test_the_slope_counts_pixels_with_a_prediction_of_all_images():
+    images = [
+        (np.array([[6.0, np.nan, 3.0]]), np.array([[10.0, 50.0, np.nan]]), 1.0, 1.0, 0.0, 0.0),
+        (np.array([[18.0, 1.0]]), np.array([[20.0, 0.0]]), 1.0, 1.0, 0.0, 0.0),
+    ]
+    row = scored({"ARG": images}).compute()["cities"]["ARG"]
+    assert row["agl_slope"] == pytest.approx((6 * 10 + 18 * 20) / (10**2 + 20**2))
+    flat = (np.array([[1.0]]), np.array([[0.0]]), 1.0, 1.0, 0.0, 0.0)
+    assert np.isnan(scored({"ARG": [flat]}).compute()["cities"]["ARG"]["agl_slope"])
 
 
 def test_nothing_is_clipped():
