@@ -65,6 +65,7 @@ class ModelConfig:
     activation: str = "silu"
     head_channels: int = 24  # width of the dense heads and of the upsampling before them
     head_stride: int = 1  # with 2 or 4 the dense heads work at this stride, and their planes are enlarged
+    refiner_channels: int = 0  # above 0, a small network corrects both planes at full resolution; its width
     head_unit: float = 1.0  # factor of a dense head's output; with 10 it counts in tens of metres or px
     gsd_plane: bool = True  # the height head gets gsd as an input
     cities: list[str] = field(default_factory=list)  # the height head gets the image's city, one of these or unknown
@@ -114,7 +115,10 @@ class OptimConfig:
 class TrainConfig:
     """Length, precision and what is kept."""
 
-    start_from: str | None = None  # a finished run of the same model whose best checkpoint training starts from
+    start_from: str | None = (
+        None  # a finished run of the same model, or without its refiner, whose best checkpoint is the start
+    )
+    parts: list[str] = field(default_factory=list)  # parts of the model that are trained, e.g. [refiner]; empty: all
     epochs: int = 20
     steps_per_epoch: int | None = None  # batches per epoch; null: as many as see every training tile once
     max_minutes: float | None = None  # replaces epochs: the schedule is fitted to this time and training ends with it

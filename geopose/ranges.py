@@ -34,7 +34,7 @@ RANGES = {
         "data.fold", "data.cache_mb", "data.workers", "model.encoder_layers", "loss.agl_weight", "loss.mag_weight",
         "loss.focal_gamma", "loss.cosine_weight", "loss.direction_mse_weight", "loss.lean_px", "loss.scale_weight",
         "optim.weight_decay", "optim.min_lr", "optim.warmup_steps", "optim.plateau_patience", "train.snapshot_epochs",
-        "loss.feature_tie_weight", "train.unlabelled_weight", "train.unlabelled_start_step",
+        "model.refiner_channels", "loss.feature_tie_weight", "train.unlabelled_weight", "train.unlabelled_start_step",
     ),
     "[1, inf)": (
         "data.batch_size", "augment.crop_px", "augment.wide_factor", "augment.stretch_factor", "model.decoder_channels",

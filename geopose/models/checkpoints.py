@@ -45,9 +45,14 @@ def read_state(path: Path, device: torch.device) -> dict:
         ) from None
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Load a model's state strictly. Raises UserError that names the file and what does not fit."""
-    load_state(model, read_weights(path), path)
+def load_weights(model: nn.Module, path: Path, new_part: str | None = None) -> None:
+    """Load a model's state strictly. Raises UserError that names the file and what does not fit.
+
+    new_part is a part of the model that the file may lack as a whole. It then stays as it is.
+    """
+    state = read_weights(path)
+    added = {key: value for key, value in model.state_dict().items() if key.split(".")[0] == new_part}
+    load_state(model, state if added.keys() & state.keys() else added | state, path)
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:

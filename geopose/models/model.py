@@ -20,6 +20,7 @@ from geopose.models.heads import (
     PooledScaleHead,
     StandingDirectionHead,
 )
+from geopose.models.refiner import Refiner
 
 DENSE_DIRECTION_HEADS = {"attention": AttentionDirectionHead, "standing": StandingDirectionHead}
 UNET_BLOCKS = {"plain": UnetBlock, "residual": UnetResidualBlock}
@@ -39,6 +40,7 @@ class PoseModel(nn.Module):
     def __init__(self, encoder: Encoder, cfg: ModelConfig):
         super().__init__()
         self.cfg, self.encoder = cfg, encoder
+        self.kept_parts: list[str] = []
         self.decoder = create_decoder(encoder, cfg)
         finest = self.decoder.get_output_spec().channels[0]
         finer, rest = divmod(encoder.strides[0], cfg.head_stride)
@@ -52,12 +54,39 @@ class PoseModel(nn.Module):
         shape = (cfg.head_channels, cfg.head_stride, cfg.head_unit, cfg.activation)
         self.agl_head = DenseHead(width + conditions, *shape)
         self.mag_head = DenseHead(width, *shape)
+        refined = (width, 2, cfg.refiner_channels, cfg.head_stride, cfg.head_unit, cfg.activation)
+        self.refiner = Refiner(*refined) if cfg.refiner_channels else None
         pooled = sum(encoder.channels[-cfg.direction_maps :])
         self.scale_head = PooledScaleHead(pooled, cfg.activation) if cfg.scale_head else None
         if cfg.direction_head in DENSE_DIRECTION_HEADS:
             self.direction_head = DENSE_DIRECTION_HEADS[cfg.direction_head](finest, cfg.activation)
         else:
             self.direction_head = PooledDirectionHead(pooled, cfg.activation, cfg.direction_dropout)
+
+    def train_only(self, parts: list[str]) -> None:
+        """Keep all other parts as they are, batch norms included. Without parts, all are trained.
+
+        Raises UserError for an unknown part.
+        """
+        known = [name for name, _ in self.named_children()]
+        for part in parts:
+            if part not in known:
+                raise UserError(f"train.parts: {part} is no part of this model; its parts are {', '.join(known)}")
+        self.kept_parts = [name for name in known if parts and name not in parts]
+        for name in self.kept_parts:
+            self.get_submodule(name).requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True):
+        super().train(mode)
+        for name in self.kept_parts:
+            self.get_submodule(name).eval()
+        return self
+
+    @property
+    def dense_stride(self) -> int:
+        """The stride up to which the dense planes show detail."""
+        return 1 if self.refiner else self.cfg.head_stride
 
     def __call__(self, image, gsd_m, city: list[str], native_gsd_m=None):
         """Names become numbers here, because a compiled forward is compiled again for every other list of names."""
@@ -78,11 +107,14 @@ class PoseModel(nn.Module):
         decoded = self.decoder(maps)[0]
         features = self.upsample(decoded)
         agl_m = self.agl_head(torch.cat([features, *self.condition_planes(features, gsd_m, city_index)], dim=1))
+        mag_px = self.mag_head(features)
+        if self.refiner:
+            agl_m, mag_px = self.refiner(features, image, torch.cat([agl_m, mag_px], dim=1)).split(1, dim=1)
         if self.cfg.direction_head in DENSE_DIRECTION_HEADS:
             direction = self.direction_head(decoded, agl_m)
         else:
             direction = self.direction_head(maps[-self.cfg.direction_maps :])
-        outputs = {"agl_m": agl_m[inside], "mag_px": self.mag_head(features)[inside], "direction": direction}
+        outputs = {"agl_m": agl_m[inside], "mag_px": mag_px[inside], "direction": direction}
         if self.scale_head:
             native_gsd_m = gsd_m if native_gsd_m is None else native_gsd_m
             outputs["scale_px_per_m"] = self.scale_head(maps[-self.cfg.direction_maps :], gsd_m, native_gsd_m)
@@ -123,5 +155,5 @@ def create_model(cfg: ModelConfig, load_weights: bool = True) -> PoseModel:
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Number of trainable parameters."""
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+    """Number of parameters, frozen ones included."""
+    return sum(p.numel() for p in model.parameters())

@@ -105,7 +105,8 @@ class PoseRunner(EngineRunner):
     def get_model(self):
         model = create_model(self.config.model)
         if self.start_checkpoint:
-            load_weights(model, self.start_checkpoint)
+            load_weights(model, self.start_checkpoint, new_part="refiner")
+        model.train_only(self.config.train.parts)
         if self.config.train.compile:
             model.compile()  # in place, so that the weights keep their names
         return model.to(memory_format=torch.channels_last) if self.config.train.channels_last else model

@@ -68,7 +68,7 @@ def expected_sizes(model, batch, view, sizes):
         other = expected_view(model, batch, view, zoom)
         other_m, direction = other["agl_m"], direction + weight * other["direction"]
         if zoom < own:
-            share = zoom * model.cfg.input_zoom / model.cfg.head_stride
+            share = zoom * model.cfg.input_zoom / (1 if model.cfg.refiner_channels else model.cfg.head_stride)
             height, width = pose["agl_m"].shape[-2:]
             size = [max(1, round(height * share)), max(1, round(width * share))]
             coarse = F.interpolate(pose["agl_m"], size=size, mode="bilinear", align_corners=False, antialias=True)
@@ -112,6 +112,7 @@ MODELS = {
     "plain": {},
     "cities": {"cities": ["ARG", "JAX"]},
     "half resolution": {"input_zoom": 0.5, "head_stride": 2},
+    "refined": {"head_stride": 2, "refiner_channels": 4},
     "larger": {"input_zoom": 1.3, "scale_head": True, "cities": ["JAX"]},
 }
 

@@ -97,6 +97,7 @@ def test_bf16_autocast_agrees_with_fp32(model):
         {"direction_head": "standing"},
         {"gsd_plane": False, "cities": ["ARG", "OMA"]},
         {"scale_head": True},
+        {"encoder_layers": [1, 2, 3, 4], "decoder_channels": [8, 8, 16], "head_stride": 4, "refiner_channels": 8},
     ],
 )
 def test_variants_build_and_train(changes):
