@@ -23,6 +23,7 @@ from geopose.inference.rectify import fill_hidden, rectify
 from geopose.pictures import HEIGHT_COLORMAP
 from geopose.report.before_after import draw_before_after
 from geopose.report.diagram import draw_network
+from geopose.report.example import draw_example
 from geopose.report.gallery import draw_cities
 from geopose.report.hatching import hatch
 from geopose.report.panel import draw_flow, save
@@ -35,19 +36,24 @@ from geopose.synthetic.render import render
 from geopose.synthetic.view import whole_scene_view
 
 DEFAULT = "configs/lite0_synthetic.yaml"  # the config whose network is drawn
-RELEASED = Path("runs/synthetic_lite0/fold0")  # the run whose heights the picture of lean removal shows
+RELEASED = Path("runs/synthetic_lite0/fold0")  # the run whose heights the pictures show
 
 
 def main() -> int:
     parser = Parser("Draw the figures that the documentation shows.", "python -m geopose figures --out docs")
     parser.add_argument("--out", type=Path, default=Path("docs"), metavar="DIR", help="folder for the pictures")
     args = parser.parse_args()
-    draw_geometry(args.out / "geometry.png")
-    draw_laws(args.out / "laws.png")
-    draw_network(args.out / "network.png", load_config(DEFAULT).model)
-    draw_cities(args.out / "cities.png")
-    draw_before_after(args.out / "rectify_before_after.png", RELEASED)
-    print(f"{args.out}: geometry.png, laws.png, network.png, cities.png, rectify_before_after.png")
+    pictures = {
+        "geometry.png": draw_geometry,
+        "laws.png": draw_laws,
+        "network.png": lambda path: draw_network(path, load_config(DEFAULT).model),
+        "cities.png": draw_cities,
+        "rectify_before_after.png": lambda path: draw_before_after(path, RELEASED),
+        "example.png": lambda path: draw_example(path, RELEASED),
+    }
+    for name, draw in pictures.items():
+        draw(args.out / name)
+        print(args.out / name, flush=True)
     return 0
 
 
