@@ -129,6 +129,25 @@ def _cells_of(box, gsd_m, rows, cols):
 
 
 @inlined
+def _row_of(box, y, x0, x1, gsd_m):
+    """The part of the columns x0 to x1 that may be on a box in row y: one cell around its rectangle included.
+
+    The columns between the corners of a long box at an angle are many more than its cells.
+    """
+    off_y = (y - box.y) * gsd_m
+    # A wedge is wider beyond its wide end.
+    reach_u, reach_v = box.half_u + gsd_m, box.half_v + gsd_m * (1.0 + box.taper * box.half_v / box.half_u)
+    first, last = float(x0), float(x1)
+    if abs(box.ux) > 1e-6:
+        middle, reach = -off_y * box.uy / box.ux, reach_u / abs(box.ux)
+        first, last = max(first, box.x + (middle - reach) / gsd_m), min(last, box.x + (middle + reach) / gsd_m)
+    if abs(box.uy) > 1e-6:
+        middle, reach = off_y * box.ux / box.uy, reach_v / abs(box.uy)
+        first, last = max(first, box.x + (middle - reach) / gsd_m), min(last, box.x + (middle + reach) / gsd_m)
+    return max(x0, int(np.ceil(first))), int(np.floor(last))
+
+
+@inlined
 def _on_box(box, x, y, gsd_m):
     """Position (u, v) of cell (x, y) in metres from the middle of an outline, along its axes."""
     off_x, off_y = (x - box.x) * gsd_m, (y - box.y) * gsd_m
@@ -151,6 +170,15 @@ def _top_m(box, u, v, edge_m, gsd_m):
     return (box.top_m + rise_m) * _ramp(edge_m, gsd_m)
 
 
+@inlined
+def _paint_row(box, y, first, end, gsd_m, number, last):
+    """Paint the number of a box without height into the columns first to end of a row of last [rows, cols]."""
+    for x in range(first, end + 1):
+        u, v = _on_box(box, x, y, gsd_m)
+        if _edge_m(u, v, box.half_u, box.half_v, box.taper, box.cut_m) > 0.0:
+            last[y, x] = number
+
+
 @kernel
 def _raise_boxes(boxes, noise, gsd_m, rasters, last):
     """Paint the heights of the boxes, and the number of the box that each cell shows into last [rows, cols]."""
@@ -164,7 +192,11 @@ def _raise_boxes(boxes, noise, gsd_m, rasters, last):
         margin_m = 0.0 if is_paint else 0.5 * RAMP_CELLS * gsd_m  # the outer half of the ramp
         x0, x1, y0, y1 = _cells_of(outline, gsd_m, rows, cols)
         for y in range(y0, y1 + 1):
-            for x in range(x0, x1 + 1):
+            first, end = (x0, x1) if outline.is_round else _row_of(outline, y, x0, x1, gsd_m)
+            if is_paint and not outline.is_round:
+                _paint_row(outline, y, first, end, gsd_m, i, last)
+                continue
+            for x in range(first, end + 1):
                 u, v = _on_box(outline, x, y, gsd_m)
                 ragged = 0.35 * noise[y & WRAP, x & WRAP] if is_ragged else 0.0
                 edge_m = _inward_m(outline, u, v, ragged)
@@ -205,7 +237,8 @@ def _colour_boxes(boxes, textures, noise, broad_turned, gsd_m, last, rasters):
         shift_x, shift_y = (0, 0) if is_paint else (57 * i, 131 * i)
         x0, x1, y0, y1 = _cells_of(outline, gsd_m, rows, cols)
         for y in range(y0, y1 + 1):
-            for x in range(x0, x1 + 1):
+            first, end = (x0, x1) if outline.is_round else _row_of(outline, y, x0, x1, gsd_m)
+            for x in range(first, end + 1):
                 if last[y, x] != i:
                     continue
                 u, v = _on_box(outline, x, y, gsd_m)
