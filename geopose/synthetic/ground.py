@@ -4,6 +4,7 @@
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -40,6 +41,22 @@ class Scene:
     buildings: np.ndarray
     open_sky: np.ndarray
     below_trees: np.ndarray
+
+    @cached_property
+    def lowered_m(self) -> np.ndarray:
+        """The lower of the image's and the label's heights, float32 [rows, cols] metres."""
+        return np.minimum(self.label_height_m, self.height_m)
+
+    @cached_property
+    def sunk(self) -> np.ndarray:
+        """uint8 [rows, cols], 1 in and around the cells where the label is lower than the image."""
+        return cv2.dilate((self.lowered_m < self.height_m).view(np.uint8), np.ones((3, 3), np.uint8))
+
+    @cached_property
+    def raised_m(self) -> np.ndarray | None:
+        """The label's heights where they exceed the image's, elsewhere 0. None if they do so nowhere."""
+        raised = self.label_height_m > self.height_m
+        return np.where(raised, self.label_height_m, np.float32(0.0)) if raised.any() else None
 
 
 def build_scene(layout: Layout) -> Scene:
