@@ -95,7 +95,7 @@ def paint_boxes(boxes: np.ndarray, textures: np.ndarray, noise: np.ndarray, gsd_
     """
     last = np.full(rasters.material.shape, -1, np.int32)  # the box that a cell shows; -1: none of these boxes
     _raise_boxes(boxes, noise[1], gsd_m, rasters, last)
-    _colour_boxes(boxes, textures, noise, cv2.transpose(noise[2]), gsd_m, last, rasters)
+    _colour_cells(boxes, textures, noise, cv2.transpose(noise[2]), gsd_m, last, rasters)
 
 
 class _Outline(NamedTuple):
@@ -214,52 +214,54 @@ def _raise_boxes(boxes, noise, gsd_m, rasters, last):
 
 
 @kernel
-def _colour_boxes(boxes, textures, noise, broad_turned, gsd_m, last, rasters):
+def _colour_cells(boxes, textures, noise, broad_turned, gsd_m, last, rasters):
     """Paint the colours and materials of the boxes that cells show, as in last. broad_turned: noise[2] transposed."""
+    rows, cols = last.shape
+    for y in range(rows):
+        end = 0
+        while end < cols:
+            first, number = end, last[y, end]
+            while end < cols and last[y, end] == number:
+                end += 1
+            if number >= 0:
+                _colour_row(boxes[number], number, y, first, end, textures, noise, broad_turned, gsd_m, rasters)
+
+
+@inlined
+def _colour_row(box, number, y, first, end, textures, noise, broad_turned, gsd_m, rasters):
+    """Paint the colours and the material of a box into the columns first to end - 1 of row y."""
     albedo, material = rasters.albedo, rasters.material
-    rows, cols = material.shape
-    for i in range(boxes.size):
-        box = boxes[i]
-        outline, roof, texture, kind = _outline_of(box), box.roof, box.texture, box.material
-        red, green, blue = box.red, box.green, box.blue
-        fine, middle, broad, hue = (
-            textures[texture, 0],
-            textures[texture, 1],
-            textures[texture, 2],
-            textures[texture, 3],
-        )
-        if texture not in (LAWN, SOIL):  # real roofs and roads of one kind differ: some are smooth, some mottled
-            uneven = 0.25 + 1.1 * ((i * 40503) % 1024) / 1024.0
-            fine, middle, broad = fine * uneven, middle * uneven, broad * uneven
-        joint_u, joint_v, joint_depth = textures[texture, 4], textures[texture, 5], textures[texture, 6]
-        # Each roof has its own pattern; ground continues from piece to piece.
-        is_paint = roof in (PAINT, PAINT_DISC)
-        shift_x, shift_y = (0, 0) if is_paint else (57 * i, 131 * i)
-        x0, x1, y0, y1 = _cells_of(outline, gsd_m, rows, cols)
-        for y in range(y0, y1 + 1):
-            first, end = (x0, x1) if outline.is_round else _row_of(outline, y, x0, x1, gsd_m)
-            for x in range(first, end + 1):
-                if last[y, x] != i:
-                    continue
-                u, v = _on_box(outline, x, y, gsd_m)
-                ny, nx = (y + shift_y) & WRAP, (x + shift_x) & WRAP
-                gain = 1.0 + fine * noise[0, y & WRAP, x & WRAP] + middle * noise[1, ny, nx]
-                gain += broad * noise[2, y & WRAP, x & WRAP]
-                if joint_u > 0.0 and u - joint_u * np.floor(u / joint_u) < gsd_m:
-                    gain -= joint_depth
-                if joint_v > 0.0 and v - joint_v * np.floor(v / joint_v) < gsd_m:
-                    gain -= joint_depth
-                if roof == PARAPET:
-                    edge_m = _inward_m(outline, u, v, 0.0)
-                    if _top_m(box, u, v, edge_m, gsd_m) > box.top_m:
-                        gain *= 1.12
-                if texture == CAR and 0.15 < abs(u) / outline.half_u < 0.42:
-                    gain *= 0.55  # windscreens
-                tint = hue * broad_turned[ny, nx]
-                material[y, x] = kind
-                albedo[y, x, 0] = _clip_u8(red * (gain + tint))
-                albedo[y, x, 1] = _clip_u8(green * gain)
-                albedo[y, x, 2] = _clip_u8(blue * (gain - tint))
+    outline, roof, texture, kind = _outline_of(box), box.roof, box.texture, box.material
+    red, green, blue = box.red, box.green, box.blue
+    fine, middle, broad, hue = textures[texture, 0], textures[texture, 1], textures[texture, 2], textures[texture, 3]
+    if texture not in (LAWN, SOIL):  # real roofs and roads of one kind differ: some are smooth, some mottled
+        uneven = 0.25 + 1.1 * ((number * 40503) % 1024) / 1024.0
+        fine, middle, broad = fine * uneven, middle * uneven, broad * uneven
+    joint_u, joint_v, joint_depth = textures[texture, 4], textures[texture, 5], textures[texture, 6]
+    # Each roof has its own pattern; ground continues from piece to piece.
+    is_paint = roof in (PAINT, PAINT_DISC)
+    shift_x, shift_y = (0, 0) if is_paint else (57 * number, 131 * number)
+    ny = (y + shift_y) & WRAP
+    for x in range(first, end):
+        u, v = _on_box(outline, x, y, gsd_m)
+        nx = (x + shift_x) & WRAP
+        gain = 1.0 + fine * noise[0, y & WRAP, x & WRAP] + middle * noise[1, ny, nx]
+        gain += broad * noise[2, y & WRAP, x & WRAP]
+        if joint_u > 0.0 and u - joint_u * np.floor(u / joint_u) < gsd_m:
+            gain -= joint_depth
+        if joint_v > 0.0 and v - joint_v * np.floor(v / joint_v) < gsd_m:
+            gain -= joint_depth
+        if roof == PARAPET:
+            edge_m = _inward_m(outline, u, v, 0.0)
+            if _top_m(box, u, v, edge_m, gsd_m) > box.top_m:
+                gain *= 1.12
+        if texture == CAR and 0.15 < abs(u) / outline.half_u < 0.42:
+            gain *= 0.55  # windscreens
+        tint = hue * broad_turned[ny, nx]
+        material[y, x] = kind
+        albedo[y, x, 0] = _clip_u8(red * (gain + tint))
+        albedo[y, x, 1] = _clip_u8(green * gain)
+        albedo[y, x, 2] = _clip_u8(blue * (gain - tint))
 
 
 @kernel
