@@ -61,8 +61,11 @@ def bilinear(raster, x, y):
 
 @inlined
 def bilinear_within(raster, x, y):
-    """As bilinear, where (x, y) is known to be within the raster."""
-    x0, y0 = int(x), int(y)
+    """As bilinear, where (x, y) is known to be within the raster.
+
+    Unsigned cells tell the compiler that no index is negative, so it does not look for negative ones.
+    """
+    x0, y0 = np.uint32(x), np.uint32(y)
     fx, fy = np.float32(x - x0), np.float32(y - y0)
     upper = raster[y0, x0] + fx * (raster[y0, x0 + 1] - raster[y0, x0])
     lower = raster[y0 + 1, x0] + fx * (raster[y0 + 1, x0 + 1] - raster[y0 + 1, x0])
