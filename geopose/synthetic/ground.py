@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from geopose.synthetic.appearance import NOISE_CELLS, TEXTURE_TABLE, Material, noise_fields
+from geopose.synthetic.kernels import kernel
 from geopose.synthetic.layout import Layout
 from geopose.synthetic.paint import Rasters, empty_rasters, paint_boxes, paint_trees
 from geopose.synthetic.water import BANK, WATER, Water
@@ -96,9 +97,15 @@ def _open_sky(height_m: np.ndarray, gsd_m: float) -> np.ndarray:
     small = cv2.resize(np.minimum(height_m, 40.0), None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
     around = cv2.GaussianBlur(small, (0, 0), 1.2 / gsd_m)
     sky = cv2.resize(around, height_m.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    # 1 / (1 + 0.1 * height of the surroundings above the cell), without new arrays as large as the scene.
-    sky -= height_m
-    np.maximum(sky, 0.0, out=sky)
-    sky *= 0.10
-    sky += 1.0
-    return np.divide(1.0, sky, out=sky)
+    _fill_open_sky(height_m, sky)
+    return sky
+
+
+@kernel
+def _fill_open_sky(height_m, sky):
+    """Turn sky [rows, cols], the height of the surroundings, into the share of the sky that each cell sees."""
+    one, per_m = np.float32(1.0), np.float32(0.1)
+    rows, cols = sky.shape
+    for y in range(rows):
+        for x in range(cols):
+            sky[y, x] = one / (one + per_m * max(sky[y, x] - height_m[y, x], np.float32(0.0)))

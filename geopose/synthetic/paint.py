@@ -264,13 +264,35 @@ def _colour_row(box, number, y, first, end, textures, noise, broad_turned, gsd_m
         albedo[y, x, 2] = _clip_u8(blue * (gain - tint))
 
 
+class _Crown(NamedTuple):
+    """A TREE that kernels do not read again after each write to a raster."""
+
+    x: float
+    y: float
+    radius_m: float
+    height_m: float
+    red: float
+    green: float
+    blue: float
+    lumps: float
+    pointed: float
+    material: int
+    seen: int
+
+
+@inlined
+def _crown_of(tree):
+    look = tree.red, tree.green, tree.blue, tree.lumps, tree.pointed
+    return _Crown(tree.x, tree.y, tree.radius_m, tree.height_m, *look, tree.material, tree.seen)
+
+
 @kernel
 def paint_trees(trees, noise, gsd_m, rasters):
     """Paint the crowns [N] of dtype TREE into the Rasters: domes or cones with lumps and ragged outlines."""
     height_m, label_height_m, albedo, material, solid, crown = rasters
     rows, cols = height_m.shape
     for i in range(trees.size):
-        tree = trees[i]
+        tree = _crown_of(trees[i])
         radius = tree.radius_m / gsd_m
         reach = radius * 1.3
         x0, x1 = max(0, int(tree.x - reach)), min(cols - 1, int(tree.x + reach) + 1)
