@@ -30,7 +30,7 @@ class Light:
 def shadow_height(height_m: np.ndarray, gsd_m: float, light: Light) -> np.ndarray:
     """Height below which the points over a cell are in shadow, float32 [rows, cols] metres.
 
-    height_m float32 [rows, cols] metres over cells of gsd_m metres.
+    height_m float32 [rows, cols] metres over cells of gsd_m metres. It is overwritten, often with the result.
     """
     sun_x, sun_y = light.sun_direction
     transpose = abs(sun_x) > abs(sun_y)
@@ -38,28 +38,27 @@ def shadow_height(height_m: np.ndarray, gsd_m: float, light: Light) -> np.ndarra
     turned = cv2.transpose(height_m) if transpose else height_m
     minor, major = (sun_y, sun_x) if transpose else (sun_x, sun_y)
     slope, drop_m = abs(minor) / abs(major), gsd_m / abs(major) * light.sun_tan_elevation
-    shadow = np.empty_like(turned)
-    carried = np.zeros(turned.shape[1] + 2, dtype=np.float32)
-    _sweep_shadow(turned, np.float32(slope), np.float32(drop_m), major >= 0, minor >= 0, carried, shadow)
-    return cv2.transpose(shadow) if transpose else shadow
+    carried = np.zeros((2, turned.shape[1] + 2), dtype=np.float32)
+    _sweep_shadow(turned, np.float32(slope), np.float32(drop_m), major >= 0, minor >= 0, carried)
+    return cv2.transpose(turned) if transpose else turned
 
 
 @kernel
-def _sweep_shadow(height_m, slope, drop_m, sun_down, sun_right, carried, shadow_m):
-    """Fill shadow_m row by row from the sun's side; each row follows from the one before, which is nearer to the sun.
+def _sweep_shadow(height_m, slope, drop_m, sun_down, sun_right, carried):
+    """Turn height_m into the shadow's height, row by row from the sun's side. Each row follows from the one before.
 
     On the way from row to row the shadow moves by slope columns and sinks by drop_m. sun_down and sun_right say whether
-    the sun is towards larger rows and columns. carried [cols + 2], zeros: room for the row on its way, and its margins.
+    the sun is towards larger rows and columns. carried [2, cols + 2], zeros: room for the higher of surface and shadow
+    in the row before and in this row, with a margin at both ends.
     """
     rows, cols = height_m.shape
-    nearer = 1 if sun_down else -1
     beside = 2 if sun_right else 0
-    start = rows - 1 if sun_down else 0
-    for x in range(cols):
-        shadow_m[start, x] = -drop_m
-    for step in range(1, rows):
-        y = start - step * nearer
+    for step in range(rows):
+        y = rows - 1 - step if sun_down else step
+        before, here = carried[step % 2], carried[1 - step % 2]
         for x in range(cols):
-            carried[x + 1] = max(height_m[y + nearer, x], shadow_m[y + nearer, x])
-        for x in range(cols):
-            shadow_m[y, x] = carried[x + 1] + slope * (carried[x + beside] - carried[x + 1]) - drop_m
+            shadow_m = -drop_m
+            if step > 0:
+                shadow_m = before[x + 1] + slope * (before[x + beside] - before[x + 1]) - drop_m
+            here[x + 1] = max(height_m[y, x], shadow_m)
+            height_m[y, x] = shadow_m
