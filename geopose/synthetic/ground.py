@@ -4,11 +4,13 @@
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
 
 from geopose.synthetic.appearance import NOISE_CELLS, TEXTURE_TABLE, Material, noise_fields
+from geopose.synthetic.kernels import kernel
 from geopose.synthetic.layout import Layout
 from geopose.synthetic.paint import Rasters, empty_rasters, paint_boxes, paint_trees
 from geopose.synthetic.water import BANK, WATER, Water
@@ -40,6 +42,22 @@ class Scene:
     buildings: np.ndarray
     open_sky: np.ndarray
     below_trees: np.ndarray
+
+    @cached_property
+    def lowered_m(self) -> np.ndarray:
+        """The lower of the image's and the label's heights, float32 [rows, cols] metres."""
+        return np.minimum(self.label_height_m, self.height_m)
+
+    @cached_property
+    def sunk(self) -> np.ndarray:
+        """uint8 [rows, cols], 1 in and around the cells where the label is lower than the image."""
+        return cv2.dilate((self.lowered_m < self.height_m).view(np.uint8), np.ones((3, 3), np.uint8))
+
+    @cached_property
+    def raised_m(self) -> np.ndarray | None:
+        """The label's heights where they exceed the image's, elsewhere 0. None if they do so nowhere."""
+        raised = self.label_height_m > self.height_m
+        return np.where(raised, self.label_height_m, np.float32(0.0)) if raised.any() else None
 
 
 def build_scene(layout: Layout) -> Scene:
@@ -79,9 +97,15 @@ def _open_sky(height_m: np.ndarray, gsd_m: float) -> np.ndarray:
     small = cv2.resize(np.minimum(height_m, 40.0), None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
     around = cv2.GaussianBlur(small, (0, 0), 1.2 / gsd_m)
     sky = cv2.resize(around, height_m.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    # 1 / (1 + 0.1 * height of the surroundings above the cell), without new arrays as large as the scene.
-    sky -= height_m
-    np.maximum(sky, 0.0, out=sky)
-    sky *= 0.10
-    sky += 1.0
-    return np.divide(1.0, sky, out=sky)
+    _fill_open_sky(height_m, sky)
+    return sky
+
+
+@kernel
+def _fill_open_sky(height_m, sky):
+    """Turn sky [rows, cols], the height of the surroundings, into the share of the sky that each cell sees."""
+    one, per_m = np.float32(1.0), np.float32(0.1)
+    rows, cols = sky.shape
+    for y in range(rows):
+        for x in range(cols):
+            sky[y, x] = one / (one + per_m * max(sky[y, x] - height_m[y, x], np.float32(0.0)))

@@ -46,7 +46,8 @@ def add_faults(agl_m: np.ndarray, severity: float, rng: np.random.Generator) -> 
     # Holes: groups of pixels without a lidar return.
     faulty[middle > 3.1 - 0.35 * severity] = np.nan
     # Occlusion and facade edges: some of the pixels at steep changes of height are unknown.
-    steps = cv2.morphologyEx(np.nan_to_num(agl_m), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 2.5
+    known_m = np.where(np.isnan(agl_m), np.float32(0.0), agl_m)
+    steps = cv2.morphologyEx(known_m, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 2.5
     faulty[steps & (fine > 1.9 - 0.7 * severity)] = np.nan
     # Speckle: single wrong returns from birds, wires and noise.
     count = rng.poisson(4e-4 * severity * agl_m.size)
@@ -61,4 +62,4 @@ def _shifted_noise(rng: np.random.Generator, shape: tuple[int, int]) -> tuple[np
     rows = (corner[0] + np.arange(shape[0])) % NOISE_CELLS
     cols = (corner[1] + np.arange(shape[1])) % NOISE_CELLS
     fine, middle, _ = noise_fields()
-    return fine[rows][:, cols], middle[rows][:, cols]
+    return fine.take(rows, 0).take(cols, 1), middle.take(rows, 0).take(cols, 1)

@@ -30,41 +30,35 @@ class Light:
 def shadow_height(height_m: np.ndarray, gsd_m: float, light: Light) -> np.ndarray:
     """Height below which the points over a cell are in shadow, float32 [rows, cols] metres.
 
-    height_m float32 [rows, cols] metres over cells of gsd_m metres.
+    height_m float32 [rows, cols] metres over cells of gsd_m metres. It is overwritten, often with the result.
     """
     sun_x, sun_y = light.sun_direction
-    flip_y, flip_x, transpose = sun_y < 0, sun_x < 0, abs(sun_x) > abs(sun_y)
-    # Flip and transpose the scene so that the sun is towards larger row numbers, at most 45 degrees off the columns.
-    turned = _flipped(height_m, flip_x, flip_y)
-    turned = cv2.transpose(turned) if transpose else turned
-    major, minor = (abs(sun_x), abs(sun_y)) if transpose else (abs(sun_y), abs(sun_x))
-    slope = minor / major
-    drop_m = gsd_m / major * light.sun_tan_elevation
-    shadow = np.empty_like(turned)
-    carried = np.zeros(turned.shape[1] + 2, dtype=np.float32)
-    _sweep_shadow(turned, np.float32(slope), np.float32(drop_m), carried, shadow)
-    return _flipped(cv2.transpose(shadow) if transpose else shadow, flip_x, flip_y)
-
-
-def _flipped(raster: np.ndarray, flip_x: bool, flip_y: bool) -> np.ndarray:
-    """The raster [rows, cols], mirrored along x, y or both. OpenCV does it several times as fast as NumPy."""
-    if not (flip_x or flip_y):
-        return raster
-    return cv2.flip(raster, -1 if flip_x and flip_y else int(flip_x))
+    transpose = abs(sun_x) > abs(sun_y)
+    # Transpose the scene so that the shadow moves along the rows by less than a column from row to row.
+    turned = cv2.transpose(height_m) if transpose else height_m
+    minor, major = (sun_y, sun_x) if transpose else (sun_x, sun_y)
+    slope, drop_m = abs(minor) / abs(major), gsd_m / abs(major) * light.sun_tan_elevation
+    carried = np.zeros((2, turned.shape[1] + 2), dtype=np.float32)
+    _sweep_shadow(turned, np.float32(slope), np.float32(drop_m), major >= 0, minor >= 0, carried)
+    return cv2.transpose(turned) if transpose else turned
 
 
 @kernel
-def _sweep_shadow(height_m, slope, drop_m, carried, shadow_m):
-    """Fill shadow_m from the last row to the first; each row follows from the next one, which is nearer to the sun.
+def _sweep_shadow(height_m, slope, drop_m, sun_down, sun_right, carried):
+    """Turn height_m into the shadow's height, row by row from the sun's side. Each row follows from the one before.
 
-    On the way from row to row the shadow moves by slope columns and sinks by drop_m. carried [cols + 2], zeros: room
-    for the row on its way.
+    On the way from row to row the shadow moves by slope columns and sinks by drop_m. sun_down and sun_right say whether
+    the sun is towards larger rows and columns. carried [2, cols + 2], zeros: room for the higher of surface and shadow
+    in the row before and in this row, with a margin at both ends.
     """
     rows, cols = height_m.shape
-    for x in range(cols):
-        shadow_m[rows - 1, x] = -drop_m
-    for y in range(rows - 2, -1, -1):
+    beside = 2 if sun_right else 0
+    for step in range(rows):
+        y = rows - 1 - step if sun_down else step
+        before, here = carried[step % 2], carried[1 - step % 2]
         for x in range(cols):
-            carried[x] = max(height_m[y + 1, x], shadow_m[y + 1, x])
-        for x in range(cols):
-            shadow_m[y, x] = carried[x] + slope * (carried[x + 1] - carried[x]) - drop_m
+            shadow_m = -drop_m
+            if step > 0:
+                shadow_m = before[x + 1] + slope * (before[x + beside] - before[x + 1]) - drop_m
+            here[x + 1] = max(height_m[y, x], shadow_m)
+            height_m[y, x] = shadow_m

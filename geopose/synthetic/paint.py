@@ -95,7 +95,7 @@ def paint_boxes(boxes: np.ndarray, textures: np.ndarray, noise: np.ndarray, gsd_
     """
     last = np.full(rasters.material.shape, -1, np.int32)  # the box that a cell shows; -1: none of these boxes
     _raise_boxes(boxes, noise[1], gsd_m, rasters, last)
-    _colour_boxes(boxes, textures, noise, cv2.transpose(noise[2]), gsd_m, last, rasters)
+    _colour_cells(boxes, textures, noise, cv2.transpose(noise[2]), gsd_m, last, rasters)
 
 
 class _Outline(NamedTuple):
@@ -129,6 +129,25 @@ def _cells_of(box, gsd_m, rows, cols):
 
 
 @inlined
+def _row_of(box, y, x0, x1, gsd_m):
+    """The part of the columns x0 to x1 that may be on a box in row y: one cell around its rectangle included.
+
+    The columns between the corners of a long box at an angle are many more than its cells.
+    """
+    off_y = (y - box.y) * gsd_m
+    # A wedge is wider beyond its wide end.
+    reach_u, reach_v = box.half_u + gsd_m, box.half_v + gsd_m * (1.0 + box.taper * box.half_v / box.half_u)
+    first, last = float(x0), float(x1)
+    if abs(box.ux) > 1e-6:
+        middle, reach = -off_y * box.uy / box.ux, reach_u / abs(box.ux)
+        first, last = max(first, box.x + (middle - reach) / gsd_m), min(last, box.x + (middle + reach) / gsd_m)
+    if abs(box.uy) > 1e-6:
+        middle, reach = off_y * box.ux / box.uy, reach_v / abs(box.uy)
+        first, last = max(first, box.x + (middle - reach) / gsd_m), min(last, box.x + (middle + reach) / gsd_m)
+    return max(x0, int(np.ceil(first))), int(np.floor(last))
+
+
+@inlined
 def _on_box(box, x, y, gsd_m):
     """Position (u, v) of cell (x, y) in metres from the middle of an outline, along its axes."""
     off_x, off_y = (x - box.x) * gsd_m, (y - box.y) * gsd_m
@@ -151,6 +170,15 @@ def _top_m(box, u, v, edge_m, gsd_m):
     return (box.top_m + rise_m) * _ramp(edge_m, gsd_m)
 
 
+@inlined
+def _paint_row(box, y, first, end, gsd_m, number, last):
+    """Paint the number of a box without height into the columns first to end of a row of last [rows, cols]."""
+    for x in range(first, end + 1):
+        u, v = _on_box(box, x, y, gsd_m)
+        if _edge_m(u, v, box.half_u, box.half_v, box.taper, box.cut_m) > 0.0:
+            last[y, x] = number
+
+
 @kernel
 def _raise_boxes(boxes, noise, gsd_m, rasters, last):
     """Paint the heights of the boxes, and the number of the box that each cell shows into last [rows, cols]."""
@@ -164,7 +192,11 @@ def _raise_boxes(boxes, noise, gsd_m, rasters, last):
         margin_m = 0.0 if is_paint else 0.5 * RAMP_CELLS * gsd_m  # the outer half of the ramp
         x0, x1, y0, y1 = _cells_of(outline, gsd_m, rows, cols)
         for y in range(y0, y1 + 1):
-            for x in range(x0, x1 + 1):
+            first, end = (x0, x1) if outline.is_round else _row_of(outline, y, x0, x1, gsd_m)
+            if is_paint and not outline.is_round:
+                _paint_row(outline, y, first, end, gsd_m, i, last)
+                continue
+            for x in range(first, end + 1):
                 u, v = _on_box(outline, x, y, gsd_m)
                 ragged = 0.35 * noise[y & WRAP, x & WRAP] if is_ragged else 0.0
                 edge_m = _inward_m(outline, u, v, ragged)
@@ -182,51 +214,76 @@ def _raise_boxes(boxes, noise, gsd_m, rasters, last):
 
 
 @kernel
-def _colour_boxes(boxes, textures, noise, broad_turned, gsd_m, last, rasters):
+def _colour_cells(boxes, textures, noise, broad_turned, gsd_m, last, rasters):
     """Paint the colours and materials of the boxes that cells show, as in last. broad_turned: noise[2] transposed."""
+    rows, cols = last.shape
+    for y in range(rows):
+        end = 0
+        while end < cols:
+            first, number = end, last[y, end]
+            while end < cols and last[y, end] == number:
+                end += 1
+            if number >= 0:
+                _colour_row(boxes[number], number, y, first, end, textures, noise, broad_turned, gsd_m, rasters)
+
+
+@inlined
+def _colour_row(box, number, y, first, end, textures, noise, broad_turned, gsd_m, rasters):
+    """Paint the colours and the material of a box into the columns first to end - 1 of row y."""
     albedo, material = rasters.albedo, rasters.material
-    rows, cols = material.shape
-    for i in range(boxes.size):
-        box = boxes[i]
-        outline, roof, texture, kind = _outline_of(box), box.roof, box.texture, box.material
-        red, green, blue = box.red, box.green, box.blue
-        fine, middle, broad, hue = (
-            textures[texture, 0],
-            textures[texture, 1],
-            textures[texture, 2],
-            textures[texture, 3],
-        )
-        if texture not in (LAWN, SOIL):  # real roofs and roads of one kind differ: some are smooth, some mottled
-            uneven = 0.25 + 1.1 * ((i * 40503) % 1024) / 1024.0
-            fine, middle, broad = fine * uneven, middle * uneven, broad * uneven
-        joint_u, joint_v, joint_depth = textures[texture, 4], textures[texture, 5], textures[texture, 6]
-        # Each roof has its own pattern; ground continues from piece to piece.
-        is_paint = roof in (PAINT, PAINT_DISC)
-        shift_x, shift_y = (0, 0) if is_paint else (57 * i, 131 * i)
-        x0, x1, y0, y1 = _cells_of(outline, gsd_m, rows, cols)
-        for y in range(y0, y1 + 1):
-            for x in range(x0, x1 + 1):
-                if last[y, x] != i:
-                    continue
-                u, v = _on_box(outline, x, y, gsd_m)
-                ny, nx = (y + shift_y) & WRAP, (x + shift_x) & WRAP
-                gain = 1.0 + fine * noise[0, y & WRAP, x & WRAP] + middle * noise[1, ny, nx]
-                gain += broad * noise[2, y & WRAP, x & WRAP]
-                if joint_u > 0.0 and u - joint_u * np.floor(u / joint_u) < gsd_m:
-                    gain -= joint_depth
-                if joint_v > 0.0 and v - joint_v * np.floor(v / joint_v) < gsd_m:
-                    gain -= joint_depth
-                if roof == PARAPET:
-                    edge_m = _inward_m(outline, u, v, 0.0)
-                    if _top_m(box, u, v, edge_m, gsd_m) > box.top_m:
-                        gain *= 1.12
-                if texture == CAR and 0.15 < abs(u) / outline.half_u < 0.42:
-                    gain *= 0.55  # windscreens
-                tint = hue * broad_turned[ny, nx]
-                material[y, x] = kind
-                albedo[y, x, 0] = _clip_u8(red * (gain + tint))
-                albedo[y, x, 1] = _clip_u8(green * gain)
-                albedo[y, x, 2] = _clip_u8(blue * (gain - tint))
+    outline, roof, texture, kind = _outline_of(box), box.roof, box.texture, box.material
+    red, green, blue = box.red, box.green, box.blue
+    fine, middle, broad, hue = textures[texture, 0], textures[texture, 1], textures[texture, 2], textures[texture, 3]
+    if texture not in (LAWN, SOIL):  # real roofs and roads of one kind differ: some are smooth, some mottled
+        uneven = 0.25 + 1.1 * ((number * 40503) % 1024) / 1024.0
+        fine, middle, broad = fine * uneven, middle * uneven, broad * uneven
+    joint_u, joint_v, joint_depth = textures[texture, 4], textures[texture, 5], textures[texture, 6]
+    # Each roof has its own pattern; ground continues from piece to piece.
+    is_paint = roof in (PAINT, PAINT_DISC)
+    shift_x, shift_y = (0, 0) if is_paint else (57 * number, 131 * number)
+    ny = (y + shift_y) & WRAP
+    for x in range(first, end):
+        u, v = _on_box(outline, x, y, gsd_m)
+        nx = (x + shift_x) & WRAP
+        gain = 1.0 + fine * noise[0, y & WRAP, x & WRAP] + middle * noise[1, ny, nx]
+        gain += broad * noise[2, y & WRAP, x & WRAP]
+        if joint_u > 0.0 and u - joint_u * np.floor(u / joint_u) < gsd_m:
+            gain -= joint_depth
+        if joint_v > 0.0 and v - joint_v * np.floor(v / joint_v) < gsd_m:
+            gain -= joint_depth
+        if roof == PARAPET:
+            edge_m = _inward_m(outline, u, v, 0.0)
+            if _top_m(box, u, v, edge_m, gsd_m) > box.top_m:
+                gain *= 1.12
+        if texture == CAR and 0.15 < abs(u) / outline.half_u < 0.42:
+            gain *= 0.55  # windscreens
+        tint = hue * broad_turned[ny, nx]
+        material[y, x] = kind
+        albedo[y, x, 0] = _clip_u8(red * (gain + tint))
+        albedo[y, x, 1] = _clip_u8(green * gain)
+        albedo[y, x, 2] = _clip_u8(blue * (gain - tint))
+
+
+class _Crown(NamedTuple):
+    """A TREE that kernels do not read again after each write to a raster."""
+
+    x: float
+    y: float
+    radius_m: float
+    height_m: float
+    red: float
+    green: float
+    blue: float
+    lumps: float
+    pointed: float
+    material: int
+    seen: int
+
+
+@inlined
+def _crown_of(tree):
+    look = tree.red, tree.green, tree.blue, tree.lumps, tree.pointed
+    return _Crown(tree.x, tree.y, tree.radius_m, tree.height_m, *look, tree.material, tree.seen)
 
 
 @kernel
@@ -235,7 +292,7 @@ def paint_trees(trees, noise, gsd_m, rasters):
     height_m, label_height_m, albedo, material, solid, crown = rasters
     rows, cols = height_m.shape
     for i in range(trees.size):
-        tree = trees[i]
+        tree = _crown_of(trees[i])
         radius = tree.radius_m / gsd_m
         reach = radius * 1.3
         x0, x1 = max(0, int(tree.x - reach)), min(cols - 1, int(tree.x + reach) + 1)

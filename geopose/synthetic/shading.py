@@ -69,8 +69,9 @@ def shade(scene: Scene, agl_m: np.ndarray, view: View, light: Light, season: Sea
     """Colours float32 [H, W, 3] of the visible surface agl_m [H, W] under a light; 0-255, may exceed 255."""
     # From above one sees the ground between twigs. Sunlight comes through at an angle and at many more places.
     gap_below = _crown_limits(190.0 - 125.0 * season.leaf, 50.0)
-    shading_m = scene.height_m.copy()
-    _let_light_through(scene.crown, scene.material, _crown_limits(250.0 - 150.0 * season.leaf, 80.0), shading_m)
+    shading_m = np.empty_like(scene.height_m)
+    lit_below = _crown_limits(250.0 - 150.0 * season.leaf, 80.0)
+    _let_light_through(scene.height_m, scene.crown, scene.material, lit_below, shading_m)
     surfaces = _Surfaces(
         scene.height_m,
         block_maxima(scene.height_m, BLOCK_CELLS),
@@ -122,13 +123,12 @@ def _is_thin(crown, material, limits, y, x):
 
 
 @kernel
-def _let_light_through(crown, material, limits, height_m):
-    """Set height_m to 0 in the cells whose crown is too thin to cast a shadow."""
+def _let_light_through(height_m, crown, material, limits, shading_m):
+    """Fill shading_m with height_m, but with 0 in the cells whose crown is too thin to cast a shadow."""
     rows, cols = height_m.shape
     for y in range(rows):
         for x in range(cols):
-            if _is_thin(crown, material, limits, y, x):
-                height_m[y, x] = 0.0
+            shading_m[y, x] = 0.0 if _is_thin(crown, material, limits, y, x) else height_m[y, x]
 
 
 @kernel
@@ -168,7 +168,7 @@ def _shade_smooth(px, py, h, rays, surfaces, illumination):
     shift = h * rays.cells_per_m
     x = rays.x0 + px * rays.cells_per_px + shift * rays.dx
     y = rays.y0 + py * rays.cells_per_px + shift * rays.dy
-    near_x, near_y = min(max(int(x + 0.5), 0), cols - 1), min(max(int(y + 0.5), 0), rows - 1)
+    near_x, near_y = _nearest(x, cols), _nearest(y, rows)
     kind = surfaces.material[near_y, near_x]
     tree = kind in (DECIDUOUS, EVERGREEN)
     facing = _facing_from_above(x, y, tree, surfaces, illumination)
@@ -194,7 +194,7 @@ def _shade_point(x, y, h, rays, surfaces, illumination):
     height_m, material, open_sky = surfaces.height_m, surfaces.material, surfaces.open_sky
     rows, cols = height_m.shape
     dx, dy = rays.dx, rays.dy
-    near_x, near_y = min(max(int(x + 0.5), 0), cols - 1), min(max(int(y + 0.5), 0), rows - 1)
+    near_x, near_y = _nearest(x, cols), _nearest(y, rows)
     sky, sun_tan = illumination.sky, illumination.sun_tan
     # Rays come from the side of +d. So the object behind a visible wall point is on the side of -d.
     behind_x, behind_y = x - BEHIND_CELLS[0] * dx, y - BEHIND_CELLS[0] * dy
@@ -203,13 +203,13 @@ def _shade_point(x, y, h, rays, surfaces, illumination):
     number = 0
     if is_side:
         for far in BEHIND_CELLS:  # where the ray grazes a wall, the wall's cells are further behind it
-            near_x = min(max(int(x - far * dx + 0.5), 0), cols - 1)
-            near_y = min(max(int(y - far * dy + 0.5), 0), rows - 1)
+            near_x = _nearest(x - far * dx, cols)
+            near_y = _nearest(y - far * dy, rows)
             number = surfaces.solid[near_y, near_x]
             if number > 0:
                 break
         if number == 0:
-            near_x, near_y = min(max(int(behind_x + 0.5), 0), cols - 1), min(max(int(behind_y + 0.5), 0), rows - 1)
+            near_x, near_y = _nearest(behind_x, cols), _nearest(behind_y, rows)
     kind = material[near_y, near_x]
     tree = kind in (DECIDUOUS, EVERGREEN)
     shadow_x, shadow_y = x, y
@@ -217,8 +217,8 @@ def _shade_point(x, y, h, rays, surfaces, illumination):
         colour, normal_x, normal_y = _wall(number, x, y, h, rays, surfaces)
         facing = max(0.0, normal_x * illumination.sun_direction[0] + normal_y * illumination.sun_direction[1]) / sun_tan
         shadow_x, shadow_y = x + 1.5 * normal_x, y + 1.5 * normal_y
-        front_x = min(max(int(x + 4.0 * normal_x + 0.5), 0), cols - 1)
-        front_y = min(max(int(y + 4.0 * normal_y + 0.5), 0), rows - 1)
+        front_x = _nearest(x + 4.0 * normal_x, cols)
+        front_y = _nearest(y + 4.0 * normal_y, rows)
         # A wall's foot sees less sky and less sunlit ground than its top.
         seen = open_sky[front_y, front_x]
         ambient = illumination.wall * (seen + (1.0 - seen) * min(1.0, h / 20.0)) * (0.75 + 0.25 * min(1.0, h / 8.0))
@@ -226,8 +226,8 @@ def _shade_point(x, y, h, rays, surfaces, illumination):
     elif is_side:
         # Lower points take the colour of another part of the crown. Otherwise the side would be one streak.
         inward = BEHIND_CELLS[0] + (3.0 * (behind - h) if tree else 0.0)
-        near_x = min(max(int(x - inward * dx + 0.5), 0), cols - 1)
-        near_y = min(max(int(y - inward * dy + 0.5), 0), rows - 1)
+        near_x = _nearest(x - inward * dx, cols)
+        near_y = _nearest(y - inward * dy, rows)
         depth = max(0.35, 1.0 - 0.10 * (behind - h)) if tree else 0.75
         albedo = surfaces.albedo[near_y, near_x]
         colour = depth * albedo[0], depth * albedo[1], depth * albedo[2]
@@ -248,6 +248,12 @@ def _shade_point(x, y, h, rays, surfaces, illumination):
     if tree:
         colour = _through_gap(x, y, h, colour, rays, surfaces, illumination)
     return colour
+
+
+@inlined
+def _nearest(x, cells):
+    """The cell nearest to x of a row or column of cells. The compiler sees that it is not negative."""
+    return max(min(int(x + 0.5), cells - 1), 0)
 
 
 @inlined
@@ -273,7 +279,7 @@ def _lighten(colour, kind, direct, ambient, blueness, illumination):
 def _through_gap(x, y, h, colour, rays, surfaces, illumination):
     """The colour of a crown at (x, y) and height h; where it has a gap, mixed with the ground further down the ray."""
     rows, cols = surfaces.height_m.shape
-    near_x, near_y = min(max(int(x + 0.5), 0), cols - 1), min(max(int(y + 0.5), 0), rows - 1)
+    near_x, near_y = _nearest(x, cols), _nearest(y, rows)
     if not _is_thin(surfaces.crown, surfaces.material, illumination.gap_below, near_y, near_x):
         return colour
     foot_x, foot_y = x - h * rays.cells_per_m * rays.dx, y - h * rays.cells_per_m * rays.dy
@@ -315,7 +321,7 @@ def _bilinear_colour(albedo, x, y):
     """Colour (red, green, blue) of albedo [rows, cols, 3] at fractional cells; the nearest cell's outside."""
     rows, cols = albedo.shape[:2]
     x, y = min(max(x, 0.0), cols - 1.001), min(max(y, 0.0), rows - 1.001)
-    col, row = int(x), int(y)
+    col, row = np.uint32(x), np.uint32(y)
     fx, fy = np.float32(x - col), np.float32(y - row)
     w00, w01, w10, w11 = (1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy
     upper, lower = albedo[row], albedo[row + 1]

@@ -57,26 +57,33 @@ def draw_streets(sketch: Sketch, rng, city: City, grid: StreetGrid, district: st
     lines = [(street, True) for street in grid.along_y] + [(street, False) for street in grid.along_x]
     ends = np.arange(-grid.reach_m, grid.reach_m, SEGMENT_M) + SEGMENT_M / 2
     colours = [vary(rng, asphalt, 0.07) for _ in lines]
+    segments = [
+        (street, colour, along_y, end)
+        for (street, along_y), colour in zip(lines, colours, strict=True)
+        for end in ends
+        if sketch.shows(*_place(street, along_y, end)[:2], street.width + SEGMENT_M)
+    ]
     for layer in ("kerb", "road", "paint"):
-        for (street, along_y), colour in zip(lines, colours, strict=True):
-            crossings = grid.along_x if along_y else grid.along_y
-            for end in ends:
-                place = (street.at, end, 0.0, 1.0) if along_y else (end, street.at, 1.0, 0.0)
-                if not sketch.shows(*place[:2], street.width + SEGMENT_M):
-                    continue
-                sketch.site(*place)
-                half = street.width / 2
-                if layer == "kerb" and paved:
-                    for side in (-1, 1):
-                        sketch.paint(Footprint(0, side * (half + 2.0), SEGMENT_M / 2 + 1.4, 0.8), pavement)
-                elif layer == "road":
-                    if paved:  # concrete gutters at both edges of the asphalt
-                        sketch.paint(Footprint(0, 0, SEGMENT_M / 2 + 1.2, half + 0.7), pavement)
-                    sketch.paint(Footprint(0, 0, SEGMENT_M / 2 + 1.2, half), Surface(colour, Texture.ASPHALT))
-                elif layer == "paint":
-                    free = all(abs(end - c.at) > c.width / 2 + SEGMENT_M / 2 for c in crossings)
-                    if free:
-                        _draw_details(sketch, rng, city, street, colour)
+        for street, colour, along_y, end in segments:
+            sketch.site(*_place(street, along_y, end))
+            half = street.width / 2
+            if layer == "kerb" and paved:
+                for side in (-1, 1):
+                    sketch.paint(Footprint(0, side * (half + 2.0), SEGMENT_M / 2 + 1.4, 0.8), pavement)
+            elif layer == "road":
+                if paved:  # concrete gutters at both edges of the asphalt
+                    sketch.paint(Footprint(0, 0, SEGMENT_M / 2 + 1.2, half + 0.7), pavement)
+                sketch.paint(Footprint(0, 0, SEGMENT_M / 2 + 1.2, half), Surface(colour, Texture.ASPHALT))
+            elif layer == "paint":
+                crossings = grid.along_x if along_y else grid.along_y
+                free = all(abs(end - c.at) > c.width / 2 + SEGMENT_M / 2 for c in crossings)
+                if free:
+                    _draw_details(sketch, rng, city, street, colour)
+
+
+def _place(street: Street, along_y: bool, end: float) -> tuple[float, float, float, float]:
+    """The site (x, y) and direction of the segment of a street whose middle is at `end` along it."""
+    return (street.at, end, 0.0, 1.0) if along_y else (end, street.at, 1.0, 0.0)
 
 
 def _draw_details(sketch: Sketch, rng, city: City, street: Street, colour: tuple) -> None:

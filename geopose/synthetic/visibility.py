@@ -39,13 +39,9 @@ def label_agl(scene: Scene, agl_m: np.ndarray, view: View) -> np.ndarray:
     surface. All other rays keep their height. Objects that exist only in the label are rendered separately, and the
     higher of the two heights counts.
     """
-    lowered_m = np.minimum(scene.label_height_m, scene.height_m)
-    sunk = cv2.dilate((lowered_m < scene.height_m).view(np.uint8), np.ones((3, 3), np.uint8))
-    label_m = agl_m.copy()
-    _sink_rays(lowered_m, block_maxima(lowered_m, BLOCK_CELLS), sunk, rays_of(view, scene.gsd_m), label_m)
-    raised = scene.label_height_m > scene.height_m
-    if raised.any():
-        raised_m = np.where(raised, scene.label_height_m, np.float32(0.0))
+    lowered_m, raised_m, label_m = scene.lowered_m, scene.raised_m, agl_m.copy()
+    _sink_rays(lowered_m, block_maxima(lowered_m, BLOCK_CELLS), scene.sunk, rays_of(view, scene.gsd_m), label_m)
+    if raised_m is not None:
         label_m = np.maximum(label_m, visible_agl(raised_m, scene.gsd_m, view))
     return label_m
 
@@ -65,8 +61,11 @@ def bilinear(raster, x, y):
 
 @inlined
 def bilinear_within(raster, x, y):
-    """As bilinear, where (x, y) is known to be within the raster."""
-    x0, y0 = int(x), int(y)
+    """As bilinear, where (x, y) is known to be within the raster.
+
+    Unsigned cells tell the compiler that no index is negative, so it does not look for negative ones.
+    """
+    x0, y0 = np.uint32(x), np.uint32(y)
     fx, fy = np.float32(x - x0), np.float32(y - y0)
     upper = raster[y0, x0] + fx * (raster[y0, x0 + 1] - raster[y0, x0])
     lower = raster[y0 + 1, x0] + fx * (raster[y0 + 1, x0 + 1] - raster[y0 + 1, x0])
