@@ -58,6 +58,7 @@ class Log:
 def run_job(data: Path, work: Path, crop_px: int, zoom: float) -> list[str]:
     """All commands in their order. Returns the lines of the log. Raises AssertionError for a wrong result."""
     log, run_dir = Log(work), work / "runs" / "b7_unet" / "fold0"
+    files = set(data.rglob("*"))
     tiles = len(pd.read_csv(data / "geopose_train.csv"))
     folds = [f"DATA={data}", f"FOLDS={tiles // 2}"]  # two validation tiles: one for each process
     smaller = f"augment.crop_px={crop_px} model.input_zoom={zoom:g}"
@@ -73,4 +74,5 @@ def run_job(data: Path, work: Path, crop_px: int, zoom: float) -> list[str]:
     out = work / "submission.tar.gz"
     log.run("make", "submission", f"DATA={data}", f"RUNS={run_dir}", "TTA=none", f"OUT={out}")
     assert any(line.startswith("ok: ") for line in log.lines)
+    assert set(data.rglob("*")) - files == {data / f"folds-stratified{tiles // 2}.csv"}
     return log.lines
