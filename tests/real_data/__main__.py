@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("part", choices=SECTIONS)
     parser.add_argument("--work", type=Path, default=Path("data/real"), metavar="DIR", help="folder for all files")
     parser.add_argument("--ids", type=Path, metavar="CSV", help="id,city of the challenge; default: made up")
-    parser.add_argument("--train", type=int, default=36, help="training tiles, a multiple of 4")
+    parser.add_argument("--train", type=int, default=36, help="job: training tiles, a multiple of 12")
     parser.add_argument("--test", type=int, default=4, help="test tiles")
     parser.add_argument("--rendered", type=int, default=36, help="training tiles that differ; the others are links")
     parser.add_argument("--size", type=int, default=2048, help="width and height of a tile in pixels")
@@ -39,7 +39,7 @@ def main() -> None:
     for name in ("data", "many", "few", "distinct", "runs"):
         shutil.rmtree(work / name, ignore_errors=True)
     if args.part == "job":
-        data = link_folder(rendered, work / "data", ids, evenly(args.train))
+        data = link_folder(rendered, work / "data", ids, unevenly(args.train))
         text = "```\n" + "\n".join(run_job(data, work, args.crop, args.zoom)) + "\n```\n"
     else:
         many, few, distinct = (
@@ -54,6 +54,11 @@ def main() -> None:
 def evenly(count: int) -> dict[str, int]:
     """City -> number of tiles."""
     return dict.fromkeys(("ARG", "ATL", "JAX", "OMA"), count // 4)
+
+
+def unevenly(count: int) -> dict[str, int]:
+    """City -> number of tiles. Half of them are of one city, so that there can be as many folds."""
+    return {"ARG": count // 2, "ATL": count // 6, "JAX": count // 6, "OMA": count // 6}
 
 
 def write_section(part: str, text: str) -> None:
