@@ -48,7 +48,11 @@ def writing(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     make_room(path)
-    handle, name = tempfile.mkstemp(prefix=f"{UNFINISHED}{path.stem}-", suffix=path.suffix, dir=path.parent)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f"{UNFINISHED}{path.stem}-", suffix=path.suffix, dir=path.parent)
+    except OSError as error:
+        error.filename = os.fspath(path)
+        raise
     os.close(handle)
     temporary = Path(name)
     try:
