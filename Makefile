@@ -1,6 +1,8 @@
 # Every target works directly after a clone. `make help` lists them.
 
-DATA   ?= data/synthetic
+SYNTHETIC := data/synthetic
+
+DATA   ?= $(SYNTHETIC)
 CONFIG ?= configs/lite0_synthetic.yaml
 FOLD   ?= 0
 FOLDS  ?= 10
@@ -17,12 +19,16 @@ PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
 SHARED := $(if $(filter 1,$(GPUS)),$(PY),$(VENV)/bin/torchrun --standalone --nproc_per_node=$(GPUS))
-SPLITS := $(DATA)/folds-$(SPLIT)$(FOLDS).csv
 READY  := $(VENV)/.installed
 RUN_DIR := runs/$(basename $(notdir $(CONFIG)))
 
 # One word of a shell command, whatever characters it has: $(call quoted,my data/x.tif). RUNS and ARGS are lists of words.
 quoted = '$(subst ','\'',$(1))'
+
+# Folds lie beside the data. A read-only folder that has none, such as /kaggle/input/geopose, gets them in data/geopose.
+FOLDS_CSV := folds-$(SPLIT)$(FOLDS).csv
+READ_ONLY := $(shell cd $(call quoted,$(DATA)) >/dev/null 2>&1 && [ ! -w . ] && [ ! -e $(call quoted,$(FOLDS_CSV)) ] && echo yes)
+SPLITS := $(if $(READ_ONLY),data/$(shell basename $(call quoted,$(DATA))),$(DATA))/$(FOLDS_CSV)
 
 # By default glibc returns large tensors to the system after each use. Allocating them again takes half of the time of a
 # training on a CPU. These settings make it keep the memory.
@@ -54,7 +60,8 @@ data: $(READY) ## render the synthetic competition folder, unless DATA holds one
 	@if [ -e $(call quoted,$(DATA)/metadata.csv) ]; then echo $(call quoted,$(DATA) already holds data); \
 	else $(PY) -m geopose synthesize --out $(call quoted,$(DATA)); fi
 
-folds: data ## split the training tiles into FOLDS folds by SPLIT (stratified, group, cluster)
+# Only the default data is made when it is missing. Any other folder is somebody's: a mistyped one must not be filled.
+folds: $(if $(filter-out $(SYNTHETIC),$(DATA)),$(READY),data) ## split the training tiles into FOLDS folds by SPLIT (stratified, group, cluster)
 	@if [ -e $(call quoted,$(SPLITS)) ]; then echo $(call quoted,$(SPLITS) already exists); \
 	else $(PY) make_folds.py --data $(call quoted,$(DATA)) --out $(call quoted,$(SPLITS)) --split $(SPLIT) --num-folds $(FOLDS); fi
 
@@ -91,7 +98,7 @@ ablation: folds ## train the variants of configs/ablation/lite0.yaml on one budg
 compare: folds ## train lite0_imagenet and the baseline's recipe for equal minutes; table in docs/compare.md (two hours)
 	$(PY) -m geopose compare configs/compare/lite0.yaml --data $(call quoted,$(DATA)) --folds $(call quoted,$(SPLITS)) --fold $(FOLD)
 
-splits: data ## train lite0_imagenet on three kinds of folds; table in docs/splits.md (an hour and a half)
+splits: $(READY) ## train lite0_imagenet on three kinds of folds; table in docs/splits.md (an hour and a half)
 	@for split in stratified cluster group; do $(MAKE) --no-print-directory folds SPLIT=$$split FOLDS=4 || exit 1; done
 	$(PY) -m geopose compare configs/splits/lite0.yaml --data $(call quoted,$(DATA)) --folds $(call quoted,$(DATA)/folds-stratified4.csv)
 

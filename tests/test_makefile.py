@@ -1,13 +1,17 @@
 """The targets of the Makefile pass paths with spaces and quotes on as they are."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from helpers import REPO
 
 DATA, OUT, IMAGE = "my data", "the file's.tar.gz", 'a "new" town.tif'
+# Root may write into read-only folders, unless it gives up this right.
+AS_ORDINARY_USER = ["setpriv", "--bounding-set=-dac_override"] if os.getuid() == 0 else []
 SAYS_ITS_ARGUMENTS = "import json, sys; print(json.dumps(sys.argv[1:]))"
 
 
@@ -23,9 +27,8 @@ def make(tmp_path):
 
     def run(target: str, **variables: str) -> list[list[str]]:
         given = [f"{name}={value}" for name, value in {"VENV": venv, **variables}.items()]
-        result = subprocess.run(
-            ["make", "--silent", "-C", REPO, target, *given], capture_output=True, text=True, check=False
-        )
+        command = [*AS_ORDINARY_USER, "make", "--silent", "-C", REPO, target, *given]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (result.returncode, result.stderr) == (0, "")
         return [json.loads(line) for line in result.stdout.splitlines() if line.startswith("[")]
 
@@ -69,6 +72,30 @@ def test_existing_data_and_truth_are_found(make, tmp_path):
     (data / "folds-stratified10.csv").touch()
     assert make("folds", DATA=str(data)) == []
     assert ["evaluate", "--truth", f"{data}/truth"] == make("score", DATA=str(data))[1][2:5]
+
+
+def test_only_the_default_data_is_made_when_it_is_missing(make, tmp_path):
+    """A mistyped folder, or one that holds the archives only, must not be filled with rendered tiles."""
+    for target in ("folds", "train", "submission", "splits", "compare"):
+        calls = make(target, DATA=str(tmp_path / "mistyped"))
+        assert calls and not [call for call in calls if "synthesize" in call]
+        assert not (tmp_path / "mistyped").exists()
+    if not (REPO / "data" / "synthetic" / "metadata.csv").exists():
+        assert make("folds")[0][:3] == ["-m", "geopose", "synthesize"]
+
+
+def test_folds_of_a_read_only_folder_lie_elsewhere(make, tmp_path):
+    data = tmp_path / "read only"
+    data.mkdir()
+    beside, elsewhere = f"{data}/folds-cluster5.csv", "data/read only/folds-cluster5.csv"
+    for mode, there, expected in ((0o755, False, beside), (0o555, False, elsewhere), (0o555, True, beside)):
+        data.chmod(0o755)
+        if there:
+            Path(beside).touch()
+        data.chmod(mode)
+        calls = make("train", DATA=str(data), SPLIT="cluster", FOLDS="5")
+        assert f"data.folds={expected}" in calls[-1]
+        assert [call[call.index("--out") + 1] for call in calls if "--out" in call] == ([] if there else [expected])
 
 
 def test_lists_stay_lists_and_an_empty_image_is_none(make):

@@ -14,7 +14,7 @@ import pandas as pd
 
 from geopose.cli import Parser, UserError, progress
 from geopose.data.processes import in_processes
-from geopose.io.files import remove_unfinished, writing
+from geopose.io.files import file_status, remove_unfinished, writing
 from geopose.io.rasters import encode_prepared
 from geopose.io.tables import read_test_table, read_train_table
 
@@ -48,14 +48,12 @@ def encode_size(status: os.stat_result) -> bytes:
 def prepare_file(source: str, target: Path) -> str | None:
     """Make a verified copy of one raster, see encode_prepared. Returns the fault of the source in one line, or None."""
     try:
-        status = Path(source).stat()
+        status = file_status(source)
         with writing(target) as temporary:
             temporary.write_bytes(encode_prepared(source) + encode_size(status))
             os.utime(temporary, ns=(status.st_atime_ns, status.st_mtime_ns))
     except UserError as error:
         return str(error)
-    except FileNotFoundError:
-        return f"{source} missing; restore the file or remove its id from the CSV"
     return None
 
 
@@ -67,12 +65,25 @@ def list_files(root: str | Path) -> list[str]:
 
 def prepare(root: str | Path, workers: int) -> tuple[int, list[str]]:
     """Make the missing copies. Returns the number of new copies, and one line for each file that failed."""
-    remove_unfinished(Path(root) / FOLDER)
     jobs = [(source, prepared_path(root, source)) for source in list_files(root)]
     jobs = [job for job in jobs if not is_prepared(*job)]
+    if jobs:
+        refuse_read_only(Path(root))
+        remove_unfinished(Path(root) / FOLDER)
     with progress(in_processes(prepare_file, jobs, workers), "prepare", len(jobs), "file") as bar:
         faults = sorted(fault for fault in bar if fault)
     return len(jobs) - len(faults), faults
+
+
+def refuse_read_only(root: Path) -> None:
+    """Raise UserError when copies cannot be written into a competition folder, such as a mounted one."""
+    place = root / FOLDER if (root / FOLDER).exists() else root
+    if not os.access(place, os.W_OK):
+        links = f"data/{root.resolve().name}"
+        raise UserError(
+            f"{place}: read-only; make a folder of links ('mkdir -p {links}', 'ln -s {root.resolve()}/* {links}/') and "
+            f"give it as DATA={links}: copies are then written into it"
+        )
 
 
 def prefer_prepared(table: pd.DataFrame, root: str | Path) -> pd.DataFrame:

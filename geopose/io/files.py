@@ -14,6 +14,16 @@ UNFINISHED = ".part-"  # prefix of files that are being written
 PROBE_BYTES = 2**20  # a disk without room for these is full
 
 
+def file_status(path: str | os.PathLike) -> os.stat_result:
+    """Size and times of a file that must exist. Raises UserError when it does not."""
+    path = Path(path)
+    if path.exists():
+        return path.stat()
+    if path.parent.is_dir():
+        raise UserError(f"{path} missing; restore the file or remove its id from the CSV")
+    raise UserError(f"{path} missing, with its whole folder; check its path, or unpack the files into this folder")
+
+
 def make_folder(folder: str | os.PathLike) -> None:
     """Create a folder and those above it. Raises UserError when a file has the name of one of them."""
     try:
@@ -38,7 +48,11 @@ def writing(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     make_room(path)
-    handle, name = tempfile.mkstemp(prefix=f"{UNFINISHED}{path.stem}-", suffix=path.suffix, dir=path.parent)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f"{UNFINISHED}{path.stem}-", suffix=path.suffix, dir=path.parent)
+    except OSError as error:
+        error.filename = os.fspath(path)
+        raise
     os.close(handle)
     temporary = Path(name)
     try:

@@ -25,7 +25,7 @@ from rasterio.windows import Window
 from geopose.cli import UserError
 from geopose.io.cog import ROOM, translate
 from geopose.io.colours import rgb_bands
-from geopose.io.files import beside, refuse_full_disk, writing
+from geopose.io.files import beside, file_status, refuse_full_disk, writing
 from geopose.io.nodata import no_data
 from geopose.io.png import is_damaged_png
 from geopose.version import VERSION
@@ -59,8 +59,7 @@ class AglFile:
 @contextmanager
 def open_raster(path: str | os.PathLike) -> Iterator[DatasetReader]:
     """An open raster. A fault while opening or reading raises UserError with one line."""
-    if not Path(path).exists():
-        raise UserError(f"{path} missing; restore the file or remove its id from the CSV")
+    file_status(path)
     with one_line_errors(str(path)), rasterio.open(path) as raster:
         # Only the driver of PNG files reads a truncated file without an error. A VRT may consist of such files.
         for file in raster.files if raster.driver in ("PNG", "VRT") else ():

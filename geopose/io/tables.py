@@ -22,6 +22,7 @@ TABLE_COLUMNS = {
     "places.csv": ("id", "place"),
 }
 MAX_GSD_M = 10.0  # no building leans visibly in coarser images, and a larger number is most likely in centimetres
+NO_DATA_REMEDY = "give the competition's folder as DATA=, or render a folder with 'make data DATA=...'"
 GSD_REMEDY = f"give metres per pixel, above 0 and at most {MAX_GSD_M:g}"
 
 
@@ -181,9 +182,9 @@ def find_bad_tiles(table: pd.DataFrame, workers: int) -> dict[str, str]:
 
 def _read_split(root: Path, csv_name: str) -> pd.DataFrame:
     if not root.is_dir():
-        raise UserError(f"{root}: no such folder; run 'make data' or give the competition's folder as DATA=")
+        raise UserError(f"{root}: no such folder; {NO_DATA_REMEDY}")
     if not any(root.iterdir()):
-        raise UserError(f"{root}: the folder is empty; run 'make data' or give the competition's folder as DATA=")
+        raise UserError(f"{root}: the folder is empty; {NO_DATA_REMEDY}")
     metadata, table = read_csv(root / "metadata.csv"), read_csv(root / csv_name)
     metadata["gsd"] = pd.to_numeric(metadata.gsd, errors="coerce")
     bad_gsd = metadata.id[~_is_gsd(metadata.gsd)]

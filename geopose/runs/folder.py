@@ -10,7 +10,7 @@ from statistics import fmean
 
 from geopose.cli import UserError, list_some
 from geopose.config import Config, list_differences, load_config
-from geopose.io.files import write_bytes
+from geopose.io.files import file_status, write_bytes
 from geopose.io.image_folder import fingerprint_unlabelled
 from geopose.io.names import ARGUMENTS_FILE
 from geopose.io.tables import read_train_table
@@ -117,7 +117,7 @@ def fingerprint_images(root: str | os.PathLike, table: str, images: Iterable[str
 
     The images themselves are not hashed, because that would read the whole folder before a prediction starts.
     """
-    stats = ((Path(image).name, Path(image).stat()) for image in images)
+    stats = ((Path(image).name, file_status(image)) for image in images)
     return digest_folder(root, table, (f"{name} {stat.st_size} {stat.st_mtime_ns}\n" for name, stat in stats))
 
 
@@ -132,7 +132,7 @@ def fingerprint_data(root: str) -> str:
         return digest_folder(root, "geopose_train.csv", [arguments.read_text()])
     table = read_train_table(root)
     files = map(Path, [*table.rgb, *table.agl, *table.vflow])
-    return digest_folder(root, "geopose_train.csv", (f"{path.name} {path.stat().st_size}\n" for path in files))
+    return digest_folder(root, "geopose_train.csv", (f"{path.name} {file_status(path).st_size}\n" for path in files))
 
 
 def fingerprint_inputs(config: Config) -> dict[str, str]:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from geopose import geometry
-from geopose.cli import UserError, progress
+from geopose.cli import UserError, list_some, progress
 from geopose.data.processes import in_processes
 from geopose.geometry import Pose
 from geopose.io.files import remove_unfinished, write_bytes
@@ -114,9 +114,9 @@ def is_finished(root: Path, options: Options) -> bool:
     """Whether root holds exactly this dataset, complete. Raises UserError if it holds a different dataset."""
     arguments = root / ARGUMENTS_FILE
     if not arguments.exists():
-        taken = [name for name in ("metadata.csv", "geopose_train.csv", "train", "test") if (root / name).exists()]
+        taken = sorted(path.name for path in root.glob("[!.]*"))
         if taken:
-            raise UserError(f"{root} contains {', '.join(taken)} of another dataset; give another --out")
+            raise UserError(f"{root} contains {list_some(taken)} of another dataset; give another --out")
         return False
     try:
         found = json.loads(arguments.read_text())

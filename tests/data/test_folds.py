@@ -12,6 +12,7 @@ import torch
 from helpers import CITIES, REPO, assert_user_error, run, write_competition, write_tables, write_tif
 
 from geopose.cli import UserError
+from geopose.data import near_duplicates
 from geopose.data.folds import count_table, find_places, make_folds, scarce_cities
 from geopose.data.near_duplicates import feature_encoder, image_features
 from geopose.io.tables import read_folds, read_places, read_train_table, write_csv
@@ -175,10 +176,13 @@ def test_near_duplicates_share_a_fold(tmp_path):
     assert len(set(zip(table.city, apart, strict=True))) == 8
 
 
-def test_features_have_the_order_of_their_images(competition):
-    """More images than a batch has: threads read them together."""
+def test_features_have_the_order_of_their_images(competition, monkeypatch, capsys):
+    """More images than a batch has: threads read the next ones. Without a terminal, one line says how long it takes."""
+    monkeypatch.setattr(near_duplicates, "BATCH", 4)
+    monkeypatch.setattr(near_duplicates, "PACE_BATCHES", 2)
     paths = read_train_table(competition).rgb.tolist()
     features = image_features([*paths, paths[0], paths[3]], LITE0)
+    assert capsys.readouterr().err.startswith("comparing 10 images")
     assert len(features) == len(paths) + 2 and len(np.unique(features.round(3), axis=0)) == len(paths)
     np.testing.assert_allclose(features[-2:], features[[0, 3]], rtol=1e-3, atol=1e-4)
 

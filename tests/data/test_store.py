@@ -9,6 +9,7 @@ import rasterio
 from helpers import DEFAULT, assert_user_error, half_written, run, write_competition, write_tif
 from rasterio.windows import Window
 
+from geopose.cli import UserError
 from geopose.config import AugmentConfig, ModelConfig, load_config
 from geopose.data.dataset import CropDataset, split_fold
 from geopose.data.store import advise_preparing, is_prepared, prefer_prepared, prepare, prepared_path
@@ -69,6 +70,21 @@ def test_a_source_of_the_same_time_and_another_size_is_prepared_again(folder):
     assert prefer_prepared(read_train_table(folder), folder).rgb[0] == str(source)
     assert prepare(folder, 1) == (1, [])
     assert (read_rgb(prefer_prepared(read_train_table(folder), folder).rgb[0]) == 7).all()
+
+
+def test_a_read_only_folder_is_refused_with_a_way_out(folder, monkeypatch):
+    links = folder.parent / "links"
+    links.mkdir()
+    for entry in folder.iterdir():
+        (links / entry.name).symlink_to(entry)
+    monkeypatch.setattr(os, "access", lambda path, mode: folder not in (Path(path), *Path(path).parents))
+    with pytest.raises(UserError, match=rf"{folder}: read-only; .*ln -s {folder}/\* data/data/.*DATA=data/data"):
+        prepare(folder, 1)
+    assert prepare(links, 1) == (3 * 8, [])
+    assert prefer_prepared(read_train_table(links), links).rgb.str.startswith(f"{links}/prepared/train/").all()
+    assert not (folder / "prepared").exists()
+    (links / "prepared").rename(folder / "prepared")
+    assert prepare(folder, 1) == (0, [])
 
 
 def test_a_copy_that_was_cut_off_is_made_again(folder):

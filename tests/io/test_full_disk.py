@@ -3,10 +3,12 @@
 A limit on the size of files stands for the disk. The operating system refuses to write in the same way.
 """
 
+import errno
 import resource
 import shlex
 import subprocess
 import sys
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -68,6 +70,17 @@ def test_any_file_without_room_is_named(tmp_path, capsys):
     assert len(shown.splitlines()) == 1
     assert shown.startswith(f"error: {path}: File too large (disk {disk_of(tmp_path)}); free some space")
     assert path.read_bytes() == b"old"
+
+
+def test_a_read_only_folder_is_reported_with_the_name_of_the_file(tmp_path, monkeypatch, capsys):
+    def refuse(prefix, suffix, dir):
+        raise OSError(errno.EROFS, "Read-only file system", f"{dir}/{prefix}a1b2c3d4{suffix}")
+
+    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    with pytest.raises(SystemExit) as caught:
+        run_command(lambda: write_bytes(tmp_path / "folds.csv", b""))
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'folds.csv'}: Read-only file system (disk ")
 
 
 def test_a_command_without_room_says_so_and_fails(tmp_path):

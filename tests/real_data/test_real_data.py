@@ -33,7 +33,7 @@ def test_the_parts_of_a_start_are_measured_and_extrapolated(rendered, tmp_path):
     assert all(len(row) == 4 for row in rows)
     headers = next(row for row in rows if "headers" in row[0])
     measured, extrapolated = (float(cell.removesuffix(" s")) for cell in headers[2:])
-    assert abs(extrapolated / measured - 5923 / 40) < 1
+    assert abs(extrapolated / measured - 5923 / 40) < 3  # both have three digits
     assert len(list((root / "prepared" / "train").glob("*_RGB.tif"))) == 40
 
 

@@ -1,7 +1,8 @@
-"""Run folders: the sizes of views that several runs have in common."""
+"""Run folders: what several runs have in common, and fingerprints of the data."""
 
 import os
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 from helpers import DEFAULT, RELEASED
@@ -9,7 +10,16 @@ from helpers import DEFAULT, RELEASED
 from geopose.cli import UserError
 from geopose.config import load_config, save_config
 from geopose.devices import DTYPES
-from geopose.runs.folder import describe_other_packages, newest_run, read_manifest, usual_sizes, write_manifest
+from geopose.io.tables import read_test_table, read_train_table
+from geopose.runs.folder import (
+    describe_other_packages,
+    fingerprint_data,
+    fingerprint_images,
+    newest_run,
+    read_manifest,
+    usual_sizes,
+    write_manifest,
+)
 
 
 def finish(run_dir, zooms: str, weights: str = "[]"):
@@ -74,3 +84,17 @@ def test_the_released_run_says_what_it_was_trained_with():
 def test_a_folder_without_a_finished_run_is_refused(tmp_path):
     with pytest.raises(UserError, match="holds no finished run"):
         usual_sizes([tmp_path])
+
+
+def test_a_missing_file_of_the_data_is_named(competition):
+    """Predicting takes the fingerprint of the test images, and a finished training that of its own files, first."""
+    tiles = read_test_table(competition)
+    Path(tiles.rgb[1]).unlink()
+    with pytest.raises(UserError, match=rf"{tiles.id[1]}_RGB.tif missing; restore"):
+        fingerprint_images(competition, "geopose_test.csv", tiles.rgb)
+    (competition / "test").rename(competition / "test_rgbs")  # as the archive is called
+    with pytest.raises(UserError, match=r"test/.* missing, with its whole folder"):
+        fingerprint_images(competition, "geopose_test.csv", tiles.rgb)
+    Path(read_train_table(competition).agl[0]).unlink()
+    with pytest.raises(UserError, match=r"_AGL.tif missing; restore"):
+        fingerprint_data(str(competition))

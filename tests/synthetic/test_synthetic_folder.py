@@ -109,7 +109,10 @@ def test_other_arguments_and_foreign_folders_are_refused(dataset, tmp_path):
     with pytest.raises(UserError, match=r"other arguments \(train 8 instead of 9\).*--out"):
         is_finished(dataset, dataclasses.replace(SMALL, train=9))
     (tmp_path / "metadata.csv").write_text("id,city,gsd\n")
-    with pytest.raises(UserError, match="another dataset"):
+    with pytest.raises(UserError, match=r"metadata.csv of another dataset"):
+        is_finished(tmp_path, SMALL)
+    (tmp_path / "metadata.csv").rename(tmp_path / "geopose_train.tar.gz")
+    with pytest.raises(UserError, match=r"geopose_train.tar.gz of another dataset"):
         is_finished(tmp_path, SMALL)
 
 
