@@ -249,11 +249,3 @@ def test_command_faults(competition, tmp_path):
     assert_user_error(result, "20 folds of 8 tiles")
     assert not out.exists()
     assert_user_error(run("make_folds.py", "--data", competition, "--out", out, "--split", "x"), "stratified")
-
-
-def test_help_shows_an_example(command, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["make_folds.py", "--help"])
-    with pytest.raises(SystemExit) as caught:
-        command()
-    assert caught.value.code == 0
-    assert "example: python -m geopose folds" in " ".join(capsys.readouterr().out.split())

@@ -262,8 +262,3 @@ def test_a_folder_of_other_cities_trains_predicts_and_scores_in_the_same_way(tmp
 def test_a_users_mistake_is_one_line_and_status_2(command, words, tmp_path):
     own_run = [f"run.dir={tmp_path / 'run'}"] if command[0] == "train.py" else []  # runs/ may hold a finished one
     assert_user_error(run(*command, *own_run), *words)
-
-
-@pytest.mark.parametrize("script", ["train.py", "predict.py"])
-def test_help_shows_an_example(script):
-    assert "example: python" in " ".join(ok(run(script, "--help")).split())
