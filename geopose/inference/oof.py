@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from geopose.cli import Parser, UserError, progress
-from geopose.config import PRECISIONS, TTA, BlendConfig
+from geopose.config import PRECISIONS, BlendConfig
 from geopose.data.store import prefer_prepared
 from geopose.devices import pick_device
 from geopose.geometry import flow_direction
@@ -22,6 +22,7 @@ from geopose.inference.ensemble import Ensemble, compare_tiles
 from geopose.inference.predictions import made_of, missing_tiles, read_tile, start_folder, write_tile
 from geopose.io.files import write_bytes
 from geopose.io.tables import read_folds, read_train_table
+from geopose.ranges import TTA_HELP
 from geopose.runs.folder import (
     checkpoint_paths,
     fingerprint_checkpoints,
@@ -44,9 +45,11 @@ def main() -> int:
     )
     parser.add_argument("--data", required=True, metavar="DIR", help="competition folder")
     parser.add_argument("--runs", nargs="*", metavar="RUN", help="run folders (default: all runs trained on DIR)")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for predictions and scores")
-    parser.add_argument("--tta", default="none", help=f"flipped and rotated views of each tile: {', '.join(TTA)}")
-    parser.add_argument("--precision", default="fp32", help=", ".join(PRECISIONS))
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for predictions, scores and calibration"
+    )
+    parser.add_argument("--tta", default="none", help=TTA_HELP)
+    parser.add_argument("--precision", default="fp32", help=f"number format: {', '.join(PRECISIONS)}")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     args = parser.parse_args()
 

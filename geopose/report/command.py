@@ -23,14 +23,14 @@ def main() -> int:
         type=Path,
         default=Path("submission.tar.gz"),
         metavar="FILE",
-        help="submission, a tarball or a folder",
+        help="the submission: a tarball, or a folder of predictions",
     )
     parser.add_argument(
         "--runs",
         nargs="*",
         default=[],
         metavar="RUN",
-        help="runs whose training curves the page shows; none: all finished runs on this data",
+        help="runs whose training curves the page shows (default: all finished runs on this data)",
     )
     parser.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE", help="page to write")
     args = parser.parse_args()

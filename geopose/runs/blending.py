@@ -49,7 +49,7 @@ def main() -> int:
         "Predict the test half with a list of ways to blend finished runs, and write a table of their scores.",
         "python -m geopose blend configs/blend/lite0.yaml --data data/synthetic",
     )
-    parser.add_argument("list", metavar="LIST", help="YAML with runs and parts")
+    parser.add_argument("list", metavar="LIST", help="YAML file with runs and parts, such as configs/blend/lite0.yaml")
     parser.add_argument("--data", required=True, metavar="DIR", help="competition folder with truth/")
     parser.add_argument("--work", type=Path, default=Path("runs/blend"), metavar="DIR", help="folder for the tarballs")
     parser.add_argument("--out", type=Path, default=Path("docs/blending.md"), metavar="FILE", help="table to write")

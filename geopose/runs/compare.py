@@ -43,14 +43,17 @@ def main() -> int:
         "python -m geopose compare configs/ablation/lite0.yaml --data DIR --folds DIR/folds-stratified10.csv",
     )
     parser.add_argument(
-        "list", metavar="LIST", help="YAML with config, budget and variants; optional: seeds and predict flags"
+        "list", metavar="LIST", help="YAML file with config, budget and variants; optional: seeds and predict"
     )
     parser.add_argument("--data", required=True, metavar="DIR", help="competition folder with truth/")
-    parser.add_argument("--folds", required=True, metavar="FILE", help="folds CSV")
-    parser.add_argument("--fold", type=int, default=0, help="validation fold")
-    parser.add_argument("--runs", type=Path, metavar="DIR", help="folder for the runs; default: runs/<folder of LIST>")
+    parser.add_argument("--folds", required=True, metavar="FILE", help="CSV of folds that 'make folds' wrote")
+    parser.add_argument("--fold", type=int, default=0, metavar="K", help="the fold that validates")
+    parser.add_argument("--runs", type=Path, metavar="DIR", help="folder for the runs (default: runs/<folder of LIST>)")
     parser.add_argument(
-        "--out", type=Path, metavar="PREFIX", help="tables .md and .csv; default: docs/<folder of LIST>"
+        "--out",
+        type=Path,
+        metavar="PREFIX",
+        help="the tables are PREFIX.md and PREFIX.csv (default: docs/<folder of LIST>)",
     )
     args = parser.parse_args()
 
