@@ -49,8 +49,15 @@ def build_page(data: Path, pred: Path, runs: list[Path]) -> str:
 
 
 def fill_template(name: str, parts: dict[str, str]) -> str:
-    """A template of the assets with its parts, style and script in place of their names in double braces."""
+    """A whole page: the template of this name in frame.html, which holds the head, the style and the script of all.
+
+    In both files each name in double braces is replaced by the part of this name.
+    """
     parts = parts | {"style": (ASSETS / "style.css").read_text(), "script": (ASSETS / "script.js").read_text()}
+    return _fill("frame.html", parts | {"content": _fill(name, parts)})
+
+
+def _fill(name: str, parts: dict[str, str]) -> str:
     return re.sub(r"{{(\w+)}}", lambda place: parts[place.group(1)], (ASSETS / name).read_text())
 
 
