@@ -5,6 +5,7 @@ import re
 import time
 from pathlib import Path
 
+from geopose.io.tables import truth_folder
 from geopose.report.charts import draw_curves, draw_errors
 from geopose.report.tiles import describe_tile, read_tiles, surface_of
 from geopose.scoring.evaluate import evaluate
@@ -28,7 +29,7 @@ def build_page(data: Path, pred: Path, runs: list[Path]) -> str:
     data: competition folder with truth/; pred: tarball or folder of predictions; runs: run folders whose training
     curves are drawn.
     """
-    scores = evaluate(data / "truth", pred).scores
+    scores = evaluate(truth_folder(data), pred).scores
     tiles = read_tiles(data, pred)
     ranked = sorted(tiles, key=lambda tile: tile.rmse_share)
     tallest = max(tiles, key=lambda tile: tile.percentile_m)

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from geopose.cli import Parser, UserError
 from geopose.io.files import write_bytes
+from geopose.io.tables import truth_folder
 from geopose.runs.compare import run_process
 from geopose.runs.folder import checkpoint_paths, is_finished
 from geopose.runs.origin import describe_origin
@@ -55,8 +56,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("docs/blending.md"), metavar="FILE", help="table to write")
     args = parser.parse_args()
     ways = read_ways(args.list)
-    if not (Path(args.data) / "truth").is_dir():
-        raise UserError(f"{args.data} has no truth/ folder, so it cannot be scored; use the synthetic data")
+    truth_folder(args.data)  # data that cannot be scored are refused before anything is predicted
     refuse_missing(ways)
     scores = [score(way, args.data, args.work) for way in ways]
     table = f"# What blending is worth\n\n{describe_origin(args.data)}\n\n{format_ways(ways, scores)}"
@@ -124,7 +124,7 @@ def score(way: Way, data: str, folder: Path) -> dict:
     """Predict the test half in a way, unless that is done, and score it. Returns what the evaluate command computes."""
     tarball = way.tarball(folder)
     run_process("predict", "--data", data, "--runs", *way.runs, "--out", tarball, *way.flags)
-    return evaluate(Path(data) / "truth", tarball).scores
+    return evaluate(truth_folder(data), tarball).scores
 
 
 def format_ways(ways: list[Way], scores: list[dict]) -> str:

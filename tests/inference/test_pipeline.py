@@ -219,7 +219,9 @@ def test_variants_and_seeds_are_trained_and_tabulated(job, monkeypatch):
     np.testing.assert_allclose(table[["r2_ARG", "r2_ATL", "r2_JAX", "r2_OMA"]].mean(axis=1), table.score)
     mean = table.groupby("variant").score.mean()
     unexplained = (1 - mean["wing"]) / (1 - mean["default"])
-    row = next(line for line in out.with_suffix(".md").read_text().splitlines() if line.startswith("| wing"))
+    page = out.with_suffix(".md").read_text().splitlines()
+    assert page[0] == f"# Variants of {listed}" and page[2].startswith("Commit ")
+    row = next(line for line in page if line.startswith("| wing"))
     assert f"| `loss.agl=wing` | {mean['wing']:.4f} |" in row and f"| {unexplained:.2f} |" in row
     tarball = job / "variants" / "wing-seed2" / "submission.tar.gz"
     truth = job / "data" / "truth"

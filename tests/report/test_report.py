@@ -143,7 +143,7 @@ def test_the_3d_view_shows_heights_and_sides_in_one_unit():
 
 def test_mistakes_are_one_line(tmp_path, competition):
     words = ("-m", "geopose", "report", "--data", tmp_path / "none", "--pred", tmp_path / "x.tar.gz")
-    assert_user_error(run(*words), "truth/")
+    assert_user_error(run(*words), "no truth/ folder")
     words = ("-m", "geopose", "report", "--data", competition, "--pred", tmp_path / "x.tar.gz", "--runs", tmp_path)
     assert_user_error(run(*words), "x.tar.gz")
 
