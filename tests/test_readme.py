@@ -81,7 +81,9 @@ def test_names_that_a_page_places_in_a_file_are_there():
     found = [(page, *match) for page in PAGES for match in placed.findall(page.read_text())]
     assert found
     for page, name, path in found:
-        assert re.search(rf"^(?:class |def )?{name}\b", (REPO / path).read_text(), re.MULTILINE), f"{page}: {name}, {path}"
+        assert re.search(rf"^(?:class |def )?{name}\b", (REPO / path).read_text(), re.MULTILINE), (
+            f"{page}: {name}, {path}"
+        )
 
 
 def test_the_released_runs_tiles_are_rendered_as_make_release_does():

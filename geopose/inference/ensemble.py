@@ -139,8 +139,8 @@ class Ensemble:
                     layer, count = next(iter(counts.items()))
                     remedy = "train the run again" if self.precision == "fp32" else "predict in fp32"
                     return NotFiniteError(
-                        f"{tile_id}: not finite in {self.precision}: {count} values of layer {layer} first, "
-                        f"{len(counts)} layers in total; {remedy}",
+                        f"{tile_id}: not finite in {self.precision}: NaN or infinity begins in layer {layer} "
+                        f"({count} values) and reaches {len(counts) - 1} other layers; {remedy}",
                         counts,
                     )
         return NotFiniteError(f"{tile_id}: scale or direction is not finite, though all layers are; train longer", {})
