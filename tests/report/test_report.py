@@ -29,7 +29,7 @@ window.addEventListener("unhandledrejection", (event) => faults.push(String(even
 const report = console.error;
 console.error = (...words) => { faults.push(words.join(" ")); report(...words); };
 window.addEventListener("load", async () => {
-  for (let tries = 0; tries < 100 && document.body.dataset.ready !== "yes"; tries++) {
+  for (let tries = 0; tries < 1000 && document.body.dataset.ready !== "yes"; tries++) {
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   const slider = document.querySelector(".compare input"), after = document.querySelector(".compare .after");
@@ -157,7 +157,7 @@ def test_the_page_works_in_a_browser(shown, request, tmp_path, size, scheme):
     probed.write_text(page.read_text().replace("<script id=", PROBE + "<script id=", 1))
     common = [CHROMIUM, "--headless=new", "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
     common += [f"--blink-settings=preferredColorScheme={('dark', 'light').index(scheme)}"]
-    common += [f"--window-size={size}", "--virtual-time-budget=20000", f"--user-data-dir={tmp_path / 'profile'}"]
+    common += [f"--window-size={size}", "--virtual-time-budget=60000", f"--user-data-dir={tmp_path / 'profile'}"]
     dumped = subprocess.run(
         [*common, "--dump-dom", probed.as_uri()], capture_output=True, text=True, check=True, timeout=120
     )

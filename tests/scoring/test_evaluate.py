@@ -190,6 +190,7 @@ def test_few_tiles_are_held_at_once(monkeypatch):
     for done, result in enumerate(evaluate_module._map_bounded(lambda x: x * x, items())):
         assert result == done**2
         assert taken <= done + 6
+    assert done == 49
 
 
 # --- mistakes ---------------------------------------------------------------------------------------------------
