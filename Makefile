@@ -61,18 +61,18 @@ data: $(READY) ## render the synthetic competition folder, unless DATA holds one
 	else $(PY) -m geopose synthesize --out $(call quoted,$(DATA)); fi
 
 # Only the default data is made when it is missing. Any other folder is somebody's: a mistyped one must not be filled.
-folds: $(if $(filter-out $(SYNTHETIC),$(DATA)),$(READY),data) ## split the training tiles into FOLDS folds by SPLIT (stratified, group, cluster)
+folds: $(if $(filter-out $(SYNTHETIC),$(DATA)),$(READY),data) ## split the training tiles into FOLDS folds by SPLIT (stratified: as the winners; cluster: by place; group: by city)
 	@if [ -e $(call quoted,$(SPLITS)) ]; then echo $(call quoted,$(SPLITS) already exists); \
 	else $(PY) make_folds.py --data $(call quoted,$(DATA)) --out $(call quoted,$(SPLITS)) --split $(SPLIT) --num-folds $(FOLDS); fi
 
 prepare: $(READY) ## copy DATA's tiles into DATA/prepared, from which crops are read in milliseconds
 	$(PY) -m geopose prepare --data $(call quoted,$(DATA))
 
-train: folds ## train CONFIG on FOLD; ARGS passes key=value settings
+train: folds ## train CONFIG with FOLD for validation; ARGS passes key=value settings
 	$(PY) train.py $(call quoted,$(CONFIG)) $(call quoted,data.root=$(DATA)) $(call quoted,data.folds=$(SPLITS)) data.fold=$(FOLD) \
 	    train.gpus=$(GPUS) $(ARGS)
 
-predict: $(READY) ## blend RUNS over TTA views into OUT, on GPUS processes
+predict: $(READY) ## predict the test half of DATA with RUNS and TTA views into OUT, on GPUS processes
 	$(SHARED) predict.py --data $(call quoted,$(DATA)) --runs $(RUNS) --tta $(TTA) --out $(call quoted,$(OUT))
 
 # Without RUNS, missing inputs are made first: data, folds, and the run of CONFIG on FOLD.
@@ -155,7 +155,7 @@ tensorboard: $(READY) ## training curves of all runs in the browser
 docs: $(READY) ## draw the figures of geometry, network and synthetic cities into docs/
 	$(PY) -m geopose figures --out docs
 
-bench: $(READY) ## measure speed against the common way, into runs/bench; needs an idle machine
+bench: $(READY) ## measure speed and memory, beside those of the common way, into runs/bench; needs an idle machine
 	$(PY) -m geopose bench $(ARGS)
 
 test: $(READY) ## run the tests, one file per core

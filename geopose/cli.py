@@ -16,7 +16,6 @@ warnings.filterwarnings("ignore", category=FutureWarning, message="`torch.jit.sc
 warnings.filterwarnings("ignore", category=FutureWarning, message="Importing from timm.models.layers")
 warnings.filterwarnings("ignore", category=FutureWarning, message="`torch.cuda.amp.autocast")
 
-
 # No space, quota or limit reached, read-only, not permitted: faults of the disk, not of the program.
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -26,10 +25,11 @@ class UserError(Exception):
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows defaults except None and False."""
+    """Shows defaults, 0 included, except those that say nothing: None, False and an empty list."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default in (None, False) else super()._get_help_string(action)
+        says_nothing = action.default is None or action.default is False or action.default == []
+        return action.help if says_nothing else super()._get_help_string(action)
 
 
 class Parser(argparse.ArgumentParser):

@@ -40,10 +40,8 @@ class AugmentConfig:
     wide_probability: float = 0.0  # share of crops that show up to wide_factor times the width, at a coarser gsd
     wide_factor: float = 2.0
     tall_probability: float = 0.0  # share of crops that are the highest of four random ones of the same city
-    stretch_probability: float = (
-        0.0  # share of crops whose heights are multiplied by 1 / stretch_factor to stretch_factor
-    )
-    stretch_factor: float = 1.5
+    stretch_probability: float = 0.0  # share of crops whose heights are multiplied by a random factor
+    stretch_factor: float = 1.5  # the largest such factor; the smallest is 1 / stretch_factor
     speckle_probability: float = 0.0  # share of crops in which speckle_share of the known heights is replaced
     speckle_share: float = 0.01
 
@@ -154,7 +152,8 @@ class TrainConfig:
 class PredictConfig:
     """Defaults of predict.py and the demo for this run."""
 
-    zooms: list[float] = field(default_factory=lambda: [1.0])  # sizes of views; others than 1 need wide_probability
+    # sizes at which an image is predicted, 1 being its own. A network knows smaller ones from augment.wide_probability.
+    zooms: list[float] = field(default_factory=lambda: [1.0])
     zoom_weights: list[float] = field(default_factory=list)  # one per size; empty: equal weights
 
 

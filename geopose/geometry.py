@@ -204,9 +204,9 @@ def off_nadir_rad(scale_px_per_m, gsd_m):
     return _library(scale_px_per_m).arctan(scale_px_per_m * gsd_m)
 
 
-def scale_for_off_nadir(off_nadir, gsd_m):
-    """Scale in px/m of a view off_nadir radians from the vertical, seen from the ground: tan(off-nadir) / gsd."""
-    return _library(off_nadir).tan(off_nadir) / gsd_m
+def scale_for_off_nadir(view_rad, gsd_m):
+    """Scale in px/m of a view that is view_rad from the vertical, seen from the ground: tan(off-nadir) / gsd."""
+    return _library(view_rad).tan(view_rad) / gsd_m
 
 
 def incidence_rad(off_nadir_at_satellite_rad, altitude_m):

@@ -4,7 +4,10 @@ from omegaconf import OmegaConf
 
 from geopose.cli import UserError
 
-TTA = ("none", "flips", "d2", "d4")
+TTA = {"none": 1, "flips": 3, "d2": 4, "d4": 8}  # sets of flipped and rotated views: how many views each has
+TTA_HELP = "flipped and rotated views of an image, whose predictions are combined: " + ", ".join(
+    f"{name} ({views})" for name, views in TTA.items()
+)
 COMBINATIONS = ("mean", "median")
 PRECISIONS = ("auto", "fp32", "tf32", "bf16", "fp16")
 LOSS_NAMES = ("huber", "smooth_l1", "l1", "mse", "log_cosh", "wing", "r2")

@@ -47,7 +47,7 @@ def angle_gap(a, b) -> float:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("law", LAWS)
-def test_pose_law(law, kind):
+def test_a_pose_follows_the_law_of_each_operation(law, kind):
     matrix, angle_law, zoom = LAWS[law]
     for angle in ANGLES:
         make = KINDS[kind]
@@ -143,7 +143,7 @@ def test_exact_operation_moves_points_as_the_pose_says(name):
 
 
 @pytest.mark.parametrize("degrees", [-170, -33, 10, 90, 145])
-def test_opencv_rotation(degrees):
+def test_a_rotation_by_opencv_moves_points_as_the_pose_says(degrees):
     warp = cv2.getRotationMatrix2D((63.5, 47.5), degrees, 1.0)
     roof, ground = (centroid(cv2.warpAffine(blob(*p), warp, (128, 96))) for p in ((60, 50), (66, 42)))
     moved = transform_pose(POSE, geometry.rotation_matrix(math.radians(degrees)))
@@ -152,7 +152,7 @@ def test_opencv_rotation(degrees):
 
 
 @pytest.mark.parametrize("zoom", [0.5, 0.75, 1.5, 2.0])
-def test_opencv_resize(zoom):
+def test_a_resize_by_opencv_moves_points_as_the_pose_says(zoom):
     size = (round(128 * zoom), round(96 * zoom))
     roof, ground = (centroid(cv2.resize(blob(*p), size)) for p in ((60, 50), (66, 42)))
     assert np.allclose(roof + flow_of(transform_pose(POSE, geometry.zoom_matrix(zoom))), ground, atol=0.05)
@@ -189,7 +189,7 @@ def test_wrong_laws_are_caught(name):
 
 
 @pytest.mark.parametrize("angle", ANGLES)
-def test_direction_and_back(angle):
+def test_an_angle_becomes_a_direction_and_back(angle):
     for value in (angle, np.array([angle]), torch.tensor([angle], dtype=torch.float64)):
         direction = geometry.flow_direction(value)
         assert np.allclose(direction, [math.sin(angle), math.cos(angle)])
@@ -200,7 +200,7 @@ def test_direction_and_back(angle):
     ("angle", "wrapped"), [(0.0, 0.0), (2 * PI, 0.0), (-PI / 2, 3 * PI / 2), (7 * PI, PI), (-1e-20, 0.0)]
 )
 @pytest.mark.parametrize("kind", KINDS)
-def test_wrap_angle(angle, wrapped, kind):
+def test_wrapped_angles_lie_from_0_to_below_2_pi(angle, wrapped, kind):
     result = np.asarray(geometry.wrap_angle(KINDS[kind](angle)))
     assert np.all((result >= 0) & (result < 2 * PI))
     assert angle_gap(result, wrapped) < 1e-5
@@ -213,19 +213,19 @@ def test_angle_error_across_zero():
     assert torch.allclose(error, torch.tensor([0.1 + 2 * PI - 6.2, 1.0]), atol=1e-6)
 
 
-def test_off_nadir():
+def test_scale_times_gsd_is_the_tangent_of_the_off_nadir_angle():
     assert geometry.off_nadir_rad(1.0, 0.5) == pytest.approx(math.atan(0.5))
     assert geometry.scale_for_off_nadir(geometry.off_nadir_rad(1.3, 0.4), 0.4) == pytest.approx(1.3)
 
 
 @pytest.mark.parametrize("matrix", [[[1, 0], [0, 2]], [[1, 0.5], [0, 1]], [[0, 0], [0, 0]], [[1, 1], [1, 1]]])
-def test_non_similarity_is_refused(matrix):
+def test_shears_and_uneven_zooms_are_refused(matrix):
     with pytest.raises(ValueError, match="no similarity"):
         transform_pose(POSE, np.array(matrix, dtype=float))
 
 
 @pytest.mark.parametrize("library", ["numpy", "torch"])
-def test_d4_round_trip(library):
+def test_an_element_of_d4_and_its_inverse_cancel(library):
     image = np.arange(2 * 3 * 5).reshape(2, 3, 5)
     image = torch.tensor(image) if library == "torch" else image
     for element in geometry.D4_MATRICES:
@@ -242,7 +242,7 @@ def test_d4_round_trip(library):
 
 @pytest.mark.parametrize("library", ["numpy", "torch"])
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_fit_scale(library, dtype):
+def test_the_scale_is_fitted_without_overflow_in_any_precision(library, dtype):
     agl_m = np.random.default_rng(1).uniform(0, 100, (2, 200, 200)).astype(dtype)
     mag_px = (agl_m.astype(np.float64) * np.array([0.5, 1.5])[:, None, None]).astype(dtype)
     agl_m[0, 0, :3], mag_px[1, 1, :4] = np.nan, np.nan

@@ -1,5 +1,6 @@
-"""The contracts of `make lint` hold, and a violation of each one fails."""
+"""The contracts of `make lint` hold, and a violation of each one fails. Lists of modules are whole, and files short."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -50,6 +51,13 @@ def test_a_violation_fails(copy, module, line, told):
     result = lint(copy)
     assert result.returncode == 1
     assert told in " ".join(result.stdout.split())
+
+
+def test_a_list_of_a_packages_modules_is_whole():
+    for init in (REPO / "geopose").glob("*/__init__.py"):
+        listed = set(re.findall(r"\b(\w+\.py)\b", init.read_text()))
+        modules = {path.name for path in init.parent.glob("*.py")} - {"__init__.py"}
+        assert listed in (set(), modules), f"{init}: {sorted(listed ^ modules)}"
 
 
 def test_no_file_is_long():

@@ -1,12 +1,14 @@
 """The entry point `python -m geopose`: every command starts, and says what it is."""
 
 import importlib
+import re
 import sys
 
 import pytest
 from helpers import REPO, assert_user_error, ok, run
 
 from geopose.__main__ import COMMANDS, describe_commands
+from geopose.cli import Parser
 
 
 def test_without_a_command_all_are_listed():
@@ -22,7 +24,19 @@ def test_a_command_shows_its_help(name, monkeypatch, capsys):
     with pytest.raises(SystemExit) as status:
         importlib.import_module(COMMANDS[name][0]).main()
     assert status.value.code == 0
-    assert f"usage: python -m geopose {name} " in capsys.readouterr().out
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"usage: python -m geopose {name} " in shown
+    assert "example: python" in shown
+
+
+def test_the_help_shows_a_default_of_0_and_no_empty_one():
+    parser = Parser("Count.", "python -m geopose count")
+    parser.add_argument("--first", type=int, default=0, help="first number")
+    parser.add_argument("--others", nargs="*", default=[], help="other numbers")
+    parser.add_argument("--last", type=int, help="last number")
+    parser.add_argument("--backwards", action="store_true", help="count backwards")
+    shown = parser.format_help()
+    assert re.findall(r"\(default: .*\)", shown) == ["(default: 0)"]
 
 
 def test_a_command_gets_its_arguments_and_its_errors_name_it():

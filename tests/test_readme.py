@@ -4,7 +4,9 @@ import re
 import shlex
 
 import pytest
-from helpers import REPO, run
+from helpers import RELEASED, REPO, run
+
+from geopose.config import load_config
 
 PAGES = [REPO / "README.md", REPO / "runs" / "README.md", *sorted((REPO / "docs").glob("*.md"))]
 MAKEFILE = (REPO / "Makefile").read_text()
@@ -72,6 +74,25 @@ def test_files_and_links_exist():
                 assert not anchor or anchor in anchors(linked), f"{page.name}: {target}#{anchor}"
         for path in re.findall(r"\b(?:geopose|configs|docs|tests)/[\w/]+\.(?:py|yaml|md)\b", text):
             assert (REPO / path).exists(), f"{page.name}: {path}"
+
+
+def test_names_that_a_page_places_in_a_file_are_there():
+    placed = re.compile(r"`(\w+)(?:\.\w+)*` (?:in|of) `(geopose/[\w/]+\.py)`")
+    found = [(page, *match) for page in PAGES for match in placed.findall(page.read_text())]
+    assert found
+    for page, name, path in found:
+        assert re.search(rf"^(?:class |def )?{name}\b", (REPO / path).read_text(), re.MULTILINE), (
+            f"{page}: {name}, {path}"
+        )
+
+
+def test_the_released_runs_tiles_are_rendered_as_make_release_does():
+    """runs/README.md tells how to render the tiles of the released run, whose folder its config names."""
+    root = load_config(RELEASED / "config.yaml").data.root
+    (told,) = [line for line in commands(REPO / "runs" / "README.md") if " synthesize " in line]
+    words = told.partition(" synthesize ")[2]
+    assert f"--out {root} " in words
+    assert f" synthesize {words}\n" in MAKEFILE
 
 
 def test_every_target_of_the_makefile_is_in_its_help():

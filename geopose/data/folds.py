@@ -132,10 +132,23 @@ def main() -> None:
         help="stratified: every fold has the same share of each city; group: all tiles of a city are in one fold; "
         "cluster: all images of a place are in one fold",
     )
-    parser.add_argument("--num-folds", type=int, default=10, help="number of folds; group makes at most one per city")
-    parser.add_argument("--seed", type=int, default=42, help="seed of the random order; group does not use it")
-    parser.add_argument("--threshold", type=float, default=0.05, help="cluster: largest cosine distance in a place")
-    parser.add_argument("--encoder", help="cluster: timm model that compares images; default: the packaged lite0")
+    parser.add_argument(
+        "--num-folds", type=int, default=10, metavar="N", help="number of folds; group makes at most one per city"
+    )
+    parser.add_argument("--seed", type=int, default=42, metavar="N", help="seed of the random order; not for group")
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        default=0.05,
+        metavar="D",
+        help="cluster without places.csv: images are of one place if the cosine distance of their features is at most "
+        "this",
+    )
+    parser.add_argument(
+        "--encoder",
+        metavar="NAME",
+        help="cluster without places.csv: timm model that gives these features (default: the packaged lite0)",
+    )
     args = parser.parse_args()
     if args.split != "cluster" or read_places(args.data) is not None:
         parser.refuse_ignored(args, ["threshold", "encoder"], "--split cluster and a folder without places.csv")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from geopose.cli import Parser, UserError, list_some, print_error, progress
-from geopose.config import COMBINATIONS, PRECISIONS, TTA, BlendConfig
+from geopose.config import COMBINATIONS, PRECISIONS, BlendConfig
 from geopose.data.store import prefer_prepared
 from geopose.inference.calibration import Calibration, read_calibration
 from geopose.inference.gsd_range import warn_of_gsd
@@ -28,6 +28,7 @@ from geopose.inference.pose_flags import POSE_FLAGS, PoseOptions, add_pose_flags
 from geopose.inference.scene_records import SceneRecords
 from geopose.io.files import make_folder, make_room, write_bytes
 from geopose.io.tables import check_gsd, read_test_table
+from geopose.ranges import TTA_HELP
 from geopose.runs.folder import (
     checkpoint_paths,
     describe_other_packages,
@@ -70,23 +71,33 @@ def create_parser() -> Parser:
     parser.add_argument(
         "--images-from",
         metavar="LIST",
-        help="many images: a text file with one path per line, - for standard input, or a pattern in quotes; processes "
-        "of torchrun share them, finished ones are skipped, and a table is written as scenes.csv",
+        help="many images: a text file with one path per line, - for such lines on standard input, or a pattern in "
+        "quotes such as 'scenes/*.tif'; finished images are skipped, processes of torchrun share the others, and "
+        "scenes.csv gets a table of all",
     )
     parser.add_argument("--data", metavar="DIR", help="competition folder; its test tiles are predicted")
     parser.add_argument(
-        "--runs", nargs="*", metavar="RUN", help="run folders (default: all runs trained on DIR; for IMAGE the newest)"
+        "--runs",
+        nargs="*",
+        metavar="RUN",
+        help="run folders (default: all runs trained on DIR; for IMAGE the newest run)",
     )
     parser.add_argument(
         "--out", metavar="PATH", help="tarball (default: submission.tar.gz), or folder for IMAGE (default: .)"
     )
 
     views = parser.add_argument_group("views of an image (test-time augmentation)")
-    views.add_argument("--tta", default="d4", help=f"flipped and rotated views: {', '.join(TTA)}")
+    views.add_argument("--tta", default="d4", help=TTA_HELP)
     views.add_argument(
-        "--zooms", nargs="+", type=float, metavar="Z", help="predict every view at these sizes (default: the runs' own)"
+        "--zooms",
+        nargs="+",
+        type=float,
+        metavar="Z",
+        help="predict every view at these sizes: 1 is the image's own, 0.5 half of it (default: the runs' own sizes)",
     )
-    views.add_argument("--zoom-weights", nargs="+", type=float, metavar="W", help="one weight per size in --zooms")
+    views.add_argument(
+        "--zoom-weights", nargs="+", type=float, metavar="W", help="one weight per size in --zooms (default: equal)"
+    )
 
     blend = parser.add_argument_group("combining predictions")
     blend.add_argument(
@@ -94,24 +105,28 @@ def create_parser() -> Parser:
         default="mean",
         help=f"how heights of views and checkpoints are combined: {', '.join(COMBINATIONS)}",
     )
-    blend.add_argument("--run-weights", nargs="+", type=float, metavar="W", help="one weight per run")
+    blend.add_argument("--run-weights", nargs="+", type=float, metavar="W", help="one weight per run (default: equal)")
     blend.add_argument(
         "--checkpoint-weights",
         nargs="+",
         type=float,
         metavar="W",
-        help="weights of a run's checkpoints, best first; checkpoints without a weight are left out",
+        help="weights of a run's checkpoints, best first; checkpoints without a weight are left out (default: equal)",
     )
     blend.add_argument(
-        "--average-weights", action="store_true", help="one model per run: average the weights of its checkpoints"
+        "--average-weights",
+        action="store_true",
+        help="average the weights of a run's checkpoints into one model, instead of averaging their predictions",
     )
     blend.add_argument(
-        "--normalise-directions", action="store_true", help="directions count equally, not by how certain they are"
+        "--normalise-directions",
+        action="store_true",
+        help="all predicted directions count equally; without it, a more certain one counts more",
     )
-    blend.add_argument("--calibration", metavar="FILE", help="factors per city, written by 'make oof'")
+    blend.add_argument("--calibration", metavar="FILE", help="height factors per city, a file that 'make oof' wrote")
 
     machine = parser.add_argument_group("computation")
-    machine.add_argument("--precision", default="fp32", help=", ".join(PRECISIONS))
+    machine.add_argument("--precision", default="fp32", help=f"number format: {', '.join(PRECISIONS)}")
     machine.add_argument("--device", default="auto", help="auto, cpu or cuda")
     machine.add_argument(
         "--one-model-at-a-time", action="store_true", help="load each model again for every tile: less memory, slower"
@@ -122,13 +137,19 @@ def create_parser() -> Parser:
         "--gsd", type=float, metavar="M_PER_PX", help="metres per pixel (default: from the georeference)"
     )
     images.add_argument(
-        "--bands", nargs="+", type=int, metavar="N", help="numbers of the red, green and blue band (default: tagged)"
+        "--bands",
+        nargs="+",
+        type=int,
+        metavar="N",
+        help="numbers of the red, green and blue band, from 1 (default: as tagged)",
     )
     images.add_argument(
-        "--tile", type=int, default=1024, metavar="PX", help="side of the tiles that images are cut into"
+        "--tile", type=int, default=1024, metavar="PX", help="side of the overlapping tiles that images are cut into"
     )
     images.add_argument("--rectify", action="store_true", help="also write the image without building lean")
-    images.add_argument("--fill", action="store_true", help="with --rectify: fill hidden ground from around it")
+    images.add_argument(
+        "--fill", action="store_true", help="with --rectify: paint hidden ground like what is around it"
+    )
     images.add_argument("--overwrite", action="store_true", help="replace output files that exist")
     add_pose_flags(parser)
     return parser

@@ -21,7 +21,7 @@ from geopose.geometry import direction_angle
 from geopose.inference.blend import Blend
 from geopose.inference.calibration import Calibration
 from geopose.inference.tta import VIEWS, TTAModel, predict_view
-from geopose.io.poses import read_vflow
+from geopose.io.poses import VflowLabel, read_vflow
 from geopose.io.rasters import read_agl
 from geopose.models.checkpoints import load_average_model, load_model
 from geopose.models.nonfinite import count_nonfinite
@@ -139,8 +139,8 @@ class Ensemble:
                     layer, count = next(iter(counts.items()))
                     remedy = "train the run again" if self.precision == "fp32" else "predict in fp32"
                     return NotFiniteError(
-                        f"{tile_id}: not finite in {self.precision}: {count} values of layer {layer} first, "
-                        f"{len(counts)} layers in total; {remedy}",
+                        f"{tile_id}: not finite in {self.precision}: NaN or infinity begins in layer {layer} "
+                        f"({count} values) and reaches {len(counts) - 1} other layers; {remedy}",
                         counts,
                     )
         return NotFiniteError(f"{tile_id}: scale or direction is not finite, though all layers are; train longer", {})
@@ -172,11 +172,12 @@ def create_tile_loader(table: pd.DataFrame, device: torch.device) -> OneThreadLo
 
 
 class ComparedTile(NamedTuple):
-    """A predicted tile's row in the table of labels, its height sums, and its pose as PoseScores.add takes it."""
+    """A predicted tile's row in the table of labels, its height sums, and its predicted and true pose."""
 
     row: NamedTuple
     heights: HeightSums
-    pose: tuple[float, float, float, float]  # scale and true scale in px/m, angle and true angle in rad
+    pose: VflowLabel
+    true_pose: VflowLabel
 
 
 def compare_tiles(pairs: Iterable[tuple[TilePrediction, NamedTuple]]) -> Iterator[ComparedTile]:
@@ -185,10 +186,9 @@ def compare_tiles(pairs: Iterable[tuple[TilePrediction, NamedTuple]]) -> Iterato
     Heights below 0 count as 0, as in a submission.
     """
     for tile, row in pairs:
-        true = read_vflow(row.vflow, row.agl)
         heights = height_sums(np.maximum(tile.agl_m, 0), read_agl(row.agl))
-        pose = (tile.scale_px_per_m, true.scale_px_per_m, tile.angle_rad, true.angle_rad)
-        yield ComparedTile(row, heights, pose)
+        pose = VflowLabel(tile.scale_px_per_m, tile.angle_rad)
+        yield ComparedTile(row, heights, pose, read_vflow(row.vflow, row.agl))
 
 
 def score_predictions(predictions: Iterable[TilePrediction], tiles: pd.DataFrame) -> dict:
@@ -197,8 +197,8 @@ def score_predictions(predictions: Iterable[TilePrediction], tiles: pd.DataFrame
     tiles has the columns of read_train_table. The predictions are in the same order.
     """
     scores = PoseScores(sorted(tiles.city.unique()))
-    for row, heights, pose in compare_tiles(zip(predictions, tiles.itertuples(), strict=True)):
-        scores.add(row.city, heights, *pose)
+    for row, heights, *poses in compare_tiles(zip(predictions, tiles.itertuples(), strict=True)):
+        scores.add(row.city, heights, *poses)
     return scores.compute()
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from geopose.cli import Parser, UserError, progress
-from geopose.config import PRECISIONS, TTA, BlendConfig
+from geopose.config import PRECISIONS, BlendConfig
 from geopose.data.store import prefer_prepared
 from geopose.devices import pick_device
 from geopose.geometry import flow_direction
@@ -21,7 +21,9 @@ from geopose.inference.calibration import Calibration, encode_calibration, fit_c
 from geopose.inference.ensemble import Ensemble, compare_tiles
 from geopose.inference.predictions import made_of, missing_tiles, read_tile, start_folder, write_tile
 from geopose.io.files import write_bytes
+from geopose.io.poses import VflowLabel
 from geopose.io.tables import read_folds, read_train_table
+from geopose.ranges import TTA_HELP
 from geopose.runs.folder import (
     checkpoint_paths,
     fingerprint_checkpoints,
@@ -44,9 +46,11 @@ def main() -> int:
     )
     parser.add_argument("--data", required=True, metavar="DIR", help="competition folder")
     parser.add_argument("--runs", nargs="*", metavar="RUN", help="run folders (default: all runs trained on DIR)")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for predictions and scores")
-    parser.add_argument("--tta", default="none", help=f"flipped and rotated views of each tile: {', '.join(TTA)}")
-    parser.add_argument("--precision", default="fp32", help=", ".join(PRECISIONS))
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for predictions, scores and calibration"
+    )
+    parser.add_argument("--tta", default="none", help=TTA_HELP)
+    parser.add_argument("--precision", default="fp32", help=f"number format: {', '.join(PRECISIONS)}")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     args = parser.parse_args()
 
@@ -131,28 +135,27 @@ def score_tiles(table: pd.DataFrame, out: Path) -> tuple[pd.DataFrame, dict]:
     """Score the predictions in a folder. Returns sums per tile, for fit_calibration, and the cross-validated scores."""
     scores, rows = PoseScores(sorted(table.city.unique())), []
     tiles = progress(table.itertuples(), "score", total=len(table), unit="tile")
-    for row, heights, pose in compare_tiles((read_tile(out, row.id), row) for row in tiles):
-        scores.add(row.city, heights, *pose)
-        rows.append({"city": row.city, "fold": row.fold, **calibration_sums(heights, *pose)})
+    for row, heights, *poses in compare_tiles((read_tile(out, row.id), row) for row in tiles):
+        scores.add(row.city, heights, *poses)
+        rows.append({"city": row.city, "fold": row.fold, **calibration_sums(heights, *poses)})
     return pd.DataFrame(rows), scores.compute()
 
 
-def calibration_sums(
-    heights: HeightSums, scale_px_per_m: float, true_scale_px_per_m: float, angle_rad: float, true_angle_rad: float
-) -> dict[str, float]:
+def calibration_sums(heights: HeightSums, pose: VflowLabel, true_pose: VflowLabel) -> dict[str, float]:
     """Sums that fit_calibration needs of one tile: products of predicted (p) and true (t) heights and flow vectors.
 
     They are over the pixels of known truth.
     """
     pp, pt = heights.tt + 2 * heights.et + heights.ee, heights.tt + heights.et
-    cosine = float(np.dot(flow_direction(angle_rad), flow_direction(true_angle_rad)))
+    scale, true_scale = pose.scale_px_per_m, true_pose.scale_px_per_m
+    cosine = float(np.dot(flow_direction(pose.angle_rad), flow_direction(true_pose.angle_rad)))
     return {
         "pp": pp,
         "pt": pt,
         "tt": heights.tt,
-        "flow_pp": pp * scale_px_per_m**2,
-        "flow_pt": pt * scale_px_per_m * true_scale_px_per_m * cosine,
-        "flow_tt": heights.tt * true_scale_px_per_m**2,
+        "flow_pp": pp * scale**2,
+        "flow_pt": pt * scale * true_scale * cosine,
+        "flow_tt": heights.tt * true_scale**2,
     }
 
 

@@ -13,7 +13,7 @@ from geopose.io.rasters import CM_PER_M, holds_centimetres, open_raster
 
 @dataclass(frozen=True)
 class VflowLabel:
-    """Scale in px/m and angle in radians of a whole image. Labels have angles in [0, 2 pi)."""
+    """Scale in px/m and angle in radians of a whole image, true or predicted. Labels have angles in [0, 2 pi)."""
 
     scale_px_per_m: float
     angle_rad: float

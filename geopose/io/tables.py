@@ -76,6 +76,14 @@ def find_truth(rgb: Path) -> VflowLabel | None:
     return None
 
 
+def truth_folder(root: str | os.PathLike) -> Path:
+    """The folder with the labels of a competition folder's test half. Raises UserError where there is none."""
+    folder = Path(root) / "truth"
+    if not folder.is_dir():
+        raise UserError(f"{root} has no truth/ folder, so its test half cannot be scored; use the synthetic data")
+    return folder
+
+
 def find_labels(root: str | os.PathLike) -> pd.DataFrame:
     """Labels in a folder, or in the truth/ of a competition folder: columns id, agl, vflow (paths as text)."""
     root = Path(root)

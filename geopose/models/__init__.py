@@ -1,1 +1,13 @@
-"""The networks: encoders, decoders and heads, which `model.create_model` joins, and their checkpoints."""
+"""The networks and their checkpoints.
+
+The modules, from weights to predictions:
+
+weights.py      weights of encoders: packaged, downloaded, or from a file
+encoders.py     timm networks as lists of feature maps
+heads.py        height, flow magnitude, direction and scale
+model.py        the network, joined from encoder, decoder and heads
+zoom.py         running it at another resolution than the image's own
+depthwise.py    faster gradients on a CPU
+checkpoints.py  weights as files
+nonfinite.py    layers whose outputs are NaN or infinite
+"""

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from geopose.cli import Parser, UserError
+from geopose.cli import Parser
 from geopose.io.files import write_bytes
+from geopose.io.tables import truth_folder
 from geopose.report.page import build_page
 from geopose.runs.folder import finished_runs
 
@@ -23,19 +24,18 @@ def main() -> int:
         type=Path,
         default=Path("submission.tar.gz"),
         metavar="FILE",
-        help="submission, a tarball or a folder",
+        help="the submission: a tarball, or a folder of predictions",
     )
     parser.add_argument(
         "--runs",
         nargs="*",
         default=[],
         metavar="RUN",
-        help="runs whose training curves the page shows; none: all finished runs on this data",
+        help="runs whose training curves the page shows (default: all finished runs on this data)",
     )
     parser.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE", help="page to write")
     args = parser.parse_args()
-    if not (args.data / "truth").is_dir():
-        raise UserError(f"{args.data} has no folder truth/ with the labels of the test half; a report needs them")
+    truth_folder(args.data)  # raises UserError where there are no labels
     runs = [Path(run) for run in args.runs] or finished_runs("runs", args.data)
     write_bytes(args.out, build_page(args.data, args.pred, runs).encode())
     print(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB")

@@ -10,7 +10,7 @@ import rasterio
 from rasterio.windows import Window
 
 from geopose.cli import Parser, UserError
-from geopose.config import TTA, BlendConfig
+from geopose.config import BlendConfig
 from geopose.devices import pick_device
 from geopose.inference.calibration import Calibration
 from geopose.inference.ensemble import Ensemble
@@ -20,6 +20,7 @@ from geopose.inference.scene_reader import SceneReader
 from geopose.io.files import make_room, write_bytes
 from geopose.io.rasters import read_agl
 from geopose.io.tables import check_gsd, find_truth
+from geopose.ranges import TTA_HELP
 from geopose.report.demo_page import build_demo_page
 from geopose.report.panel import draw_panel
 from geopose.runs.folder import newest_run, usual_sizes
@@ -34,11 +35,14 @@ DESCRIPTION = (
 def main() -> int:
     parser = Parser(DESCRIPTION, "python -m geopose demo town.tif --gsd 0.5 --out town.png")
     parser.add_argument("image", type=Path, metavar="IMAGE", help="GeoTIFF, .j2k, PNG or JPEG")
-    parser.add_argument("--runs", nargs="*", default=[], metavar="RUN", help="run folders; none: the newest run")
+    parser.add_argument("--runs", nargs="*", default=[], metavar="RUN", help="run folders (default: the newest run)")
     parser.add_argument(
-        "--gsd", type=float, metavar="M_PER_PX", help="metres per pixel; default: from metadata.csv or the georeference"
+        "--gsd",
+        type=float,
+        metavar="M_PER_PX",
+        help="metres per pixel (default: from metadata.csv or the georeference)",
     )
-    parser.add_argument("--tta", default="d4", help=f"views for test-time augmentation: {', '.join(TTA)}")
+    parser.add_argument("--tta", default="d4", help=TTA_HELP)
     parser.add_argument(
         "--out",
         type=Path,

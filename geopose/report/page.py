@@ -5,6 +5,7 @@ import re
 import time
 from pathlib import Path
 
+from geopose.io.tables import truth_folder
 from geopose.report.charts import draw_curves, draw_errors
 from geopose.report.tiles import describe_tile, read_tiles, surface_of
 from geopose.scoring.evaluate import evaluate
@@ -29,7 +30,7 @@ def build_page(data: Path, pred: Path, runs: list[Path]) -> str:
     data: competition folder with truth/; pred: tarball or folder of predictions; runs: run folders whose training
     curves are drawn.
     """
-    scores = evaluate(data / "truth", pred).scores
+    scores = evaluate(truth_folder(data), pred).scores
     tiles = read_tiles(data, pred)
     ranked = sorted(tiles, key=lambda tile: tile.rmse_share)
     tallest = max(tiles, key=lambda tile: tile.percentile_m)
@@ -50,8 +51,15 @@ def build_page(data: Path, pred: Path, runs: list[Path]) -> str:
 
 
 def fill_template(name: str, parts: dict[str, str]) -> str:
-    """A template of the assets with its parts, style and script in place of their names in double braces."""
+    """A whole page: the template of this name in frame.html, which holds the head, the style and the script of all.
+
+    In both files each name in double braces is replaced by the part of this name.
+    """
     parts = parts | {"style": (ASSETS / "style.css").read_text(), "script": (ASSETS / "script.js").read_text()}
+    return _fill("frame.html", parts | {"content": _fill(name, parts)})
+
+
+def _fill(name: str, parts: dict[str, str]) -> str:
     return re.sub(r"{{(\w+)}}", lambda place: parts[place.group(1)], (ASSETS / name).read_text())
 
 

@@ -12,7 +12,7 @@ from geopose.inference.rectify import Rectified, fill_hidden, rectify
 from geopose.io.names import agl_name, label_of, vflow_name
 from geopose.io.poses import VflowLabel, parse_vflow, read_vflow
 from geopose.io.rasters import decode_agl, read_agl, read_rgb
-from geopose.io.tables import find_labels, read_test_table
+from geopose.io.tables import find_labels, read_test_table, truth_folder
 from geopose.pictures import HEIGHT_COLORMAP, colour_plane
 from geopose.report.hatching import hatch
 from geopose.report.panel import roof_points
@@ -66,7 +66,7 @@ def read_tiles(data: Path, pred: Path) -> list[TestTile]:
 
     pred is a tarball or a folder.
     """
-    labels = find_labels(data / "truth").set_index("id")
+    labels = find_labels(truth_folder(data)).set_index("id")
     images = read_test_table(data).set_index("id").rgb
     files: dict[tuple[str, str], bytes] = {}
     for name, content in read_predictions(pred):

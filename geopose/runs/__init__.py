@@ -1,5 +1,10 @@
 """Run folders, and commands that work on whole runs.
 
-folder.py reads and writes run folders. models, training and inference import it. The other modules are commands on top
-of training and inference: verify, release, precision and compare.
+folder.py     settings, manifest, checkpoints and fingerprints of a run; models, training and inference import it
+verify.py     the command `verify`: can a run be reproduced?
+precision.py  the command `precision`: what half precision costs
+release.py    the command `release`: a run shrunk to one checkpoint
+compare.py    the command `compare`: variants of a training on one budget
+blending.py   the command `blend`: ways to combine runs
+origin.py     the line that says where the figures of a table come from
 """

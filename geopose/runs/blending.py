@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from geopose.cli import Parser, UserError
 from geopose.io.files import write_bytes
+from geopose.io.tables import truth_folder
 from geopose.runs.compare import run_process
 from geopose.runs.folder import checkpoint_paths, is_finished
 from geopose.runs.origin import describe_origin
@@ -49,14 +50,13 @@ def main() -> int:
         "Predict the test half with a list of ways to blend finished runs, and write a table of their scores.",
         "python -m geopose blend configs/blend/lite0.yaml --data data/synthetic",
     )
-    parser.add_argument("list", metavar="LIST", help="YAML with runs and parts")
+    parser.add_argument("list", metavar="LIST", help="YAML file with runs and parts, such as configs/blend/lite0.yaml")
     parser.add_argument("--data", required=True, metavar="DIR", help="competition folder with truth/")
     parser.add_argument("--work", type=Path, default=Path("runs/blend"), metavar="DIR", help="folder for the tarballs")
     parser.add_argument("--out", type=Path, default=Path("docs/blending.md"), metavar="FILE", help="table to write")
     args = parser.parse_args()
     ways = read_ways(args.list)
-    if not (Path(args.data) / "truth").is_dir():
-        raise UserError(f"{args.data} has no truth/ folder, so it cannot be scored; use the synthetic data")
+    truth_folder(args.data)  # data that cannot be scored are refused before anything is predicted
     refuse_missing(ways)
     scores = [score(way, args.data, args.work) for way in ways]
     table = f"# What blending is worth\n\n{describe_origin(args.data)}\n\n{format_ways(ways, scores)}"
@@ -124,7 +124,7 @@ def score(way: Way, data: str, folder: Path) -> dict:
     """Predict the test half in a way, unless that is done, and score it. Returns what the evaluate command computes."""
     tarball = way.tarball(folder)
     run_process("predict", "--data", data, "--runs", *way.runs, "--out", tarball, *way.flags)
-    return evaluate(Path(data) / "truth", tarball).scores
+    return evaluate(truth_folder(data), tarball).scores
 
 
 def format_ways(ways: list[Way], scores: list[dict]) -> str:

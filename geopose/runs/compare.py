@@ -1,7 +1,7 @@
 """Compare variants of a training: `python -m geopose compare configs/ablation/lite0.yaml --data DIR --folds FILE`.
 
 A list of variants is trained on one fold with the same budget. Each variant and seed is trained in its own process, and
-finished trainings are skipped. Each run then predicts the test half. The scores go to a markdown table and a CSV table.
+finished trainings are skipped. Each run then predicts the test half. The scores go to a markdown page and a CSV table.
 The data must include the truth of the test half.
 """
 
@@ -16,10 +16,20 @@ from omegaconf import OmegaConf
 from geopose.cli import Parser, UserError
 from geopose.config import load_config
 from geopose.io.files import write_bytes
-from geopose.io.tables import write_csv
+from geopose.io.tables import truth_folder, write_csv
 from geopose.runs.folder import read_manifest, run_config
+from geopose.runs.origin import describe_origin
 from geopose.scoring.evaluate import evaluate
 
+COLUMN_NOTES = """Each row is the mean over the seeds of one variant:
+
+- **score**, and its range over the seeds: the challenge's R2 on the test half, half of it for heights (AGL R2) and half
+  for flow (VFLOW R2); the last columns give it by city;
+- **unexplained**: 1 - score, divided by 1 - score of the first variant; 2 means twice as much unexplained variance;
+- **angle error**: mean error of the direction of the lean; a random direction has 90°;
+- **validation R2**: of the best checkpoint, on the validation fold;
+- **steps, crops/s, seconds**: optimizer steps, crops per second, and duration of the training.
+"""
 PLAN_KEYS = {"config", "budget", "predict", "seeds", "variants"}
 VARIANT_KEYS = {"config", "settings"}
 
@@ -37,26 +47,28 @@ class Job:
 
 
 def main() -> int:
-    """Train, predict and score all variants, write the tables and print the markdown table."""
+    """Train, predict and score all variants, write the tables and print the markdown page."""
     parser = Parser(
         "Train a list of variants with the same budget on the same fold, and write a table of their scores.",
         "python -m geopose compare configs/ablation/lite0.yaml --data DIR --folds DIR/folds-stratified10.csv",
     )
     parser.add_argument(
-        "list", metavar="LIST", help="YAML with config, budget and variants; optional: seeds and predict flags"
+        "list", metavar="LIST", help="YAML file with config, budget and variants; optional: seeds and predict"
     )
     parser.add_argument("--data", required=True, metavar="DIR", help="competition folder with truth/")
-    parser.add_argument("--folds", required=True, metavar="FILE", help="folds CSV")
-    parser.add_argument("--fold", type=int, default=0, help="validation fold")
-    parser.add_argument("--runs", type=Path, metavar="DIR", help="folder for the runs; default: runs/<folder of LIST>")
+    parser.add_argument("--folds", required=True, metavar="FILE", help="CSV of folds that 'make folds' wrote")
+    parser.add_argument("--fold", type=int, default=0, metavar="K", help="the fold that validates")
+    parser.add_argument("--runs", type=Path, metavar="DIR", help="folder for the runs (default: runs/<folder of LIST>)")
     parser.add_argument(
-        "--out", type=Path, metavar="PREFIX", help="tables .md and .csv; default: docs/<folder of LIST>"
+        "--out",
+        type=Path,
+        metavar="PREFIX",
+        help="the tables are PREFIX.md and PREFIX.csv (default: docs/<folder of LIST>)",
     )
     args = parser.parse_args()
 
     plan, kind = read_plan(args.list), Path(args.list).resolve().parent.name
-    if not (Path(args.data) / "truth").is_dir():
-        raise UserError(f"{args.data} has no truth/ folder, so it cannot be scored; use the synthetic data")
+    truth_folder(args.data)  # data that cannot be scored are refused before anything is trained
     data = [f"data.root={args.data}", f"data.folds={args.folds}", f"data.fold={args.fold}"]
     jobs = list_jobs(plan, data, args.runs or Path("runs") / kind, f"fold{args.fold}")
     for job in jobs:
@@ -65,9 +77,9 @@ def main() -> int:
     out = args.out or Path("docs") / kind
     out.parent.mkdir(parents=True, exist_ok=True)
     write_csv(table, out.with_suffix(".csv"))
-    markdown = format_table(table)
-    write_bytes(out.with_suffix(".md"), markdown.encode())
-    print(markdown)
+    page = f"# Variants of {args.list}\n\n{describe_origin(args.data)}\n\n{format_table(table)}\n{COLUMN_NOTES}"
+    write_bytes(out.with_suffix(".md"), page.encode())
+    print(page)
     return 0
 
 
@@ -112,7 +124,7 @@ def run_job(job: Job, data: str, predict_flags: list[str]) -> dict:
     run_process("train", job.config, *job.overrides)
     tarball = job.run_dir.parent / "submission.tar.gz"
     run_process("predict", "--data", data, "--runs", job.run_dir, "--out", tarball, *predict_flags)
-    return describe(job, evaluate(Path(data) / "truth", tarball).scores)
+    return describe(job, evaluate(truth_folder(data), tarball).scores)
 
 
 def run_process(*words) -> None:
@@ -149,11 +161,7 @@ def describe(job: Job, scores: dict) -> dict:
 
 
 def format_table(table: pd.DataFrame) -> str:
-    """The variants as a markdown table of means over their seeds.
-
-    The column unexplained is (1 - score) of a variant divided by (1 - score) of the first variant, so 2 means twice as
-    much unexplained variance. The last columns are the scores of the cities.
-    """
+    """The variants as a markdown table of means over their seeds. COLUMN_NOTES explains it."""
     columns = ("score", "range", "unexplained", "AGL R2", "VFLOW R2", "angle error", "validation R2", "steps")
     cities = [column for column in table if column.startswith("r2_")]
     columns += ("crops/s", "seconds", *(city.removeprefix("r2_") for city in cities))

@@ -44,7 +44,7 @@ def main() -> int:
         "python -m geopose precision --run runs/lite0_synthetic/fold0",
     )
     parser.add_argument("--run", required=True, metavar="RUN", help="a finished run")
-    parser.add_argument("--tiles", type=int, metavar="N", help="only the first N tiles; default: all")
+    parser.add_argument("--tiles", type=int, metavar="N", help="only the first N tiles (default: all)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     args = parser.parse_args()
     if args.tiles is not None and args.tiles < 1:

@@ -117,10 +117,9 @@ def _add_tile(
         scores.add_missing(group)
         return False
     tile, text = tiles[tile_id], pose_texts[tile_id]
-    true = tile.true_pose
     where = f"predicted {vflow_name(tile_id)}"
-    pose = true if text is None else parse_vflow(text, where, tile.pred_centimetres, finite=False)
-    scores.add(group, tile.heights, pose.scale_px_per_m, true.scale_px_per_m, pose.angle_rad, true.angle_rad)
+    pose = tile.true_pose if text is None else parse_vflow(text, where, tile.pred_centimetres, finite=False)
+    scores.add(group, tile.heights, pose, tile.true_pose)
     return math.isfinite(pose.scale_px_per_m) and math.isfinite(pose.angle_rad)
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import torch
 
 from geopose.geometry import angle_error_rad, flow_direction
+from geopose.io.poses import VflowLabel
 
 PIECE_PX = 2**16  # pixels per partial sum: their float64 values fit into a core's cache
 DENOMINATOR_FLOOR = 1e-4  # the official program adds this to each total sum of squares
@@ -96,15 +97,14 @@ class PoseScores:
         self.cities = tuple(cities)
         self.sums = torch.zeros(len(self.cities), len(COLUMNS), dtype=torch.float64)
 
-    def update(self, city: str, agl_m, true_agl_m, scale_px_per_m, true_scale_px_per_m, angle_rad, true_angle_rad):
-        """Add one image. agl_m, true_agl_m [H,W] metres, NaN unknown; scales px/m and angles rad, floats or tensors."""
-        pose = (scale_px_per_m, true_scale_px_per_m, angle_rad, true_angle_rad)
-        self.add(city, height_sums(agl_m, true_agl_m), *pose)
+    def update(self, city: str, agl_m, true_agl_m, pose: VflowLabel, true_pose: VflowLabel):
+        """Add one image. agl_m, true_agl_m [H,W] metres, NaN unknown; the poses hold floats or tensors."""
+        self.add(city, height_sums(agl_m, true_agl_m), pose, true_pose)
 
-    def add(self, city: str, heights: HeightSums, scale_px_per_m, true_scale_px_per_m, angle_rad, true_angle_rad):
+    def add(self, city: str, heights: HeightSums, pose: VflowLabel, true_pose: VflowLabel):
         """Add one image by its height sums. A scale or angle that is not finite makes the city's score 0."""
-        scale, true_scale = float(scale_px_per_m), float(true_scale_px_per_m)
-        angle, true_angle = float(angle_rad), float(true_angle_rad)
+        scale, true_scale = float(pose.scale_px_per_m), float(true_pose.scale_px_per_m)
+        angle, true_angle = float(pose.angle_rad), float(true_pose.angle_rad)
         true_flow_per_m = true_scale * flow_direction(true_angle)  # B of the module's docstring
         bad_tt = heights.tt - heights.good_tt
         row = {

@@ -229,7 +229,7 @@ def main() -> int:
         "List every fault of a submission tarball for the test tiles of a competition folder.",
         "python -m geopose validate submission.tar.gz --data data/synthetic",
     )
-    parser.add_argument("file", type=Path, help="the tarball")
+    parser.add_argument("file", type=Path, metavar="FILE", help="the tarball")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="competition folder")
     args = parser.parse_args()
     faults = validate(args.file, args.data)

@@ -13,6 +13,7 @@ from catalyst.core.logger import ILogger
 
 from geopose.cli import UserError, progress
 from geopose.geometry import direction_angle, fit_scale
+from geopose.io.poses import VflowLabel
 from geopose.io.tables import write_csv
 from geopose.models.checkpoints import CHECKPOINT_SUFFIX, save_weights
 from geopose.models.model import count_parameters
@@ -76,15 +77,9 @@ class ScoreCallback(Callback):
         scale_px_per_m = fit_scale(outputs["mag_px"], outputs["agl_m"])[:, 0]
         angle_rad = direction_angle(outputs["direction"])
         for index, city in enumerate(batch["city"]):
-            self.scores.update(
-                city,
-                agl_m[index],
-                batch["agl_m"][index, 0],
-                scale_px_per_m[index],
-                batch["scale_px_per_m"][index],
-                angle_rad[index],
-                batch["angle_rad"][index],
-            )
+            pose = VflowLabel(scale_px_per_m[index], angle_rad[index])
+            true_pose = VflowLabel(batch["scale_px_per_m"][index], batch["angle_rad"][index])
+            self.scores.update(city, agl_m[index], batch["agl_m"][index, 0], pose, true_pose)
 
     def on_loader_end(self, runner) -> None:
         if runner.is_train_loader:

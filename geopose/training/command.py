@@ -13,8 +13,8 @@ def main() -> int:
         "Train one fold of one config. An interrupted training resumes with the same command.",
         "python train.py configs/lite0_synthetic.yaml data.fold=1 train.max_minutes=2",
     )
-    parser.add_argument("config", metavar="CONFIG", help="a file of configs/")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace those of the file")
+    parser.add_argument("config", metavar="CONFIG", help="a YAML file of configs/: one complete experiment")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace those of CONFIG")
     args = parser.parse_args()
 
     config = load_config(args.config, args.overrides)

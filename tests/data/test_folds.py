@@ -42,7 +42,7 @@ def spread(folds: pd.DataFrame) -> pd.DataFrame:
 # --- the challenge's table --------------------------------------------------------------------------------------
 
 
-def test_stratified(real_shape):
+def test_stratified_folds_hold_every_city_in_proportion(real_shape):
     folds = make_folds(real_shape)
     assert list(folds.columns) == ["id", "city", "fold"]
     assert sorted(folds.id) == sorted(read_train_table(real_shape).id)
@@ -62,13 +62,13 @@ def test_stratified(real_shape):
         (2, {"ARG": 0, "ATL": 0, "JAX": 1, "OMA": 1}),
     ],
 )
-def test_group(real_shape, num_folds, expected):
+def test_group_keeps_each_city_in_one_fold(real_shape, num_folds, expected):
     folds = make_folds(real_shape, "group", num_folds)
     assert dict(zip(folds.city, folds.fold, strict=True)) == expected
     assert (folds.groupby("city").fold.nunique() == 1).all()
 
 
-def test_cluster(real_shape):
+def test_cluster_keeps_the_tiles_of_a_place_in_one_fold(real_shape):
     folds = make_folds(real_shape, "cluster")
     places = read_places(real_shape)
     assert (folds.fold.groupby(places[folds.id].to_numpy()).nunique() == 1).all()
@@ -87,7 +87,7 @@ def test_folds_can_be_read_back(real_shape, tmp_path):
 # --- small tables -----------------------------------------------------------------------------------------------
 
 
-def test_tiny_table(tmp_path):
+def test_impossible_numbers_of_folds_are_refused(tmp_path):
     write_tables(tmp_path, [f"{city}_{suffix}" for city in CITIES for suffix in ("aaaaaa", "bbbbbb")])
     assert (spread(make_folds(tmp_path, num_folds=2)) == 1).all(axis=None)
     with pytest.raises(UserError, match="too few tiles or places for this many folds"):
@@ -106,7 +106,7 @@ def test_a_scarce_city_is_reported(tmp_path):
     assert scarce_cities(folds) == ["ARG"]
 
 
-def test_a_single_city(tmp_path):
+def test_a_single_city_has_folds_but_no_groups(tmp_path):
     write_tables(tmp_path, ["PAR_a", "PAR_b", "PAR_c"])
     assert sorted(make_folds(tmp_path, num_folds=3).fold) == [0, 1, 2]
     with pytest.raises(UserError, match="group needs more than one city"):
@@ -144,7 +144,7 @@ def test_places_must_cover_every_tile(tmp_path):
         make_folds(tmp_path, "cluster", 2)
 
 
-def test_count_table(tmp_path):
+def test_the_printed_table_has_totals(tmp_path):
     write_tables(tmp_path, ["ARG_a", "ARG_b", "JAX_c"])
     table = count_table(make_folds(tmp_path, num_folds=2))
     assert table.loc["ARG", "all"] == 2
@@ -227,7 +227,7 @@ def command():
     return script.main
 
 
-def test_command(competition, tmp_path):
+def test_the_script_writes_a_table_that_training_reads(competition, tmp_path):
     out = tmp_path / "new" / "folds.csv"
     result = run("make_folds.py", "--data", competition, "--out", out, "--num-folds", 2)
     assert result.returncode == 0, result.stderr
@@ -236,7 +236,7 @@ def test_command(competition, tmp_path):
     assert len(read_folds(out, read_train_table(competition))) == 8
 
 
-def test_command_reads_no_images(competition, tmp_path, command, monkeypatch, capsys):
+def test_the_command_reads_no_images(competition, tmp_path, command, monkeypatch, capsys):
     shutil.rmtree(competition / "train")
     for split, num_folds in (("stratified", "2"), ("group", "8")):
         out = tmp_path / f"{split}.csv"
@@ -247,17 +247,9 @@ def test_command_reads_no_images(competition, tmp_path, command, monkeypatch, ca
         assert capsys.readouterr().err == ("" if split == "stratified" else GROUP_NOTE)
 
 
-def test_command_faults(competition, tmp_path):
+def test_a_mistake_is_one_line_and_writes_no_folds(competition, tmp_path):
     out = tmp_path / "folds.csv"
     result = run("make_folds.py", "--data", competition, "--out", out, "--num-folds", 20)
     assert_user_error(result, "20 folds of 8 tiles")
     assert not out.exists()
     assert_user_error(run("make_folds.py", "--data", competition, "--out", out, "--split", "x"), "stratified")
-
-
-def test_help_shows_an_example(command, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["make_folds.py", "--help"])
-    with pytest.raises(SystemExit) as caught:
-        command()
-    assert caught.value.code == 0
-    assert "example: python -m geopose folds" in " ".join(capsys.readouterr().out.split())

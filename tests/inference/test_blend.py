@@ -25,7 +25,7 @@ def test_directions_are_averaged_on_the_circle():
     torch.testing.assert_close(blend.compute()["direction"], expected)
 
 
-def test_weights_count():
+def test_predictions_count_by_their_weights():
     blend = Blend()
     blend.add(prediction_of(10, scale=1), weight=3.0)
     blend.add(prediction_of(20, scale=2), weight=1.0)
@@ -58,7 +58,7 @@ def test_the_spread_is_the_weighted_standard_deviation():
         ([4], [2], 4),
     ],
 )
-def test_weighted_median(heights, weights, expected):
+def test_the_median_of_heights_counts_each_by_its_weight(heights, weights, expected):
     blend = Blend("median")
     for height, weight in zip(heights, weights, strict=True):
         blend.add(prediction_of(height), weight=float(weight))

@@ -8,6 +8,7 @@ from geopose.cli import UserError
 from geopose.geometry import vertical_flow
 from geopose.inference.calibration import Calibration, Factors, encode_calibration, fit_calibration, read_calibration
 from geopose.inference.oof import calibration_sums
+from geopose.io.poses import VflowLabel
 from geopose.scoring.metrics import height_sums
 
 
@@ -19,7 +20,7 @@ def tiles_of(rng, city, folds, agl_bias, scale_bias=1.0):
         true_m[0, :4] = np.nan
         pred_m = true_m * agl_bias + rng.normal(0, 0.5, true_m.shape)
         pred_m[0, :4] = 7
-        sums = calibration_sums(height_sums(pred_m, true_m), 1.2 * scale_bias, 1.2, 1.0, 1.02)
+        sums = calibration_sums(height_sums(pred_m, true_m), VflowLabel(1.2 * scale_bias, 1.0), VflowLabel(1.2, 1.02))
         rows.append({"city": city, "fold": fold, **sums})
     return rows
 
@@ -28,7 +29,7 @@ def test_sums_are_those_of_the_pixels():
     rng = np.random.default_rng(0)
     true_m, pred_m = rng.uniform(0, 30, (2, 8, 9))
     true_m[0, :3] = np.nan
-    sums = calibration_sums(height_sums(pred_m, true_m), 1.5, 1.1, 0.3, 0.7)
+    sums = calibration_sums(height_sums(pred_m, true_m), VflowLabel(1.5, 0.3), VflowLabel(1.1, 0.7))
     known = ~np.isnan(true_m)
     p, t = pred_m[known], true_m[known]
     flow_p = vertical_flow(pred_m, 1.5, 0.3)[:, known]

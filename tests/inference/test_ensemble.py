@@ -6,7 +6,7 @@ import torch
 
 from geopose.cli import UserError, run_command
 from geopose.inference.ensemble import TilePrediction, create_tile_loader, score_predictions
-from geopose.io.poses import read_vflow
+from geopose.io.poses import VflowLabel, read_vflow
 from geopose.io.rasters import read_agl
 from geopose.io.tables import read_test_table, read_train_table
 from geopose.scoring.metrics import PoseScores
@@ -49,10 +49,10 @@ def test_predictions_score_as_their_pixels_do(competition):
     for row in table.itertuples():
         true_m, true = read_agl(row.agl), read_vflow(row.vflow, row.agl)
         agl_m = (np.nan_to_num(true_m) + rng.normal(0, 5, true_m.shape)).astype(np.float32)
-        scale, angle = true.scale_px_per_m * 0.9, true.angle_rad + 0.1
-        predictions.append(TilePrediction(row.id, agl_m, scale, angle))
+        pose = VflowLabel(true.scale_px_per_m * 0.9, true.angle_rad + 0.1)
+        predictions.append(TilePrediction(row.id, agl_m, pose.scale_px_per_m, pose.angle_rad))
         agl_m = np.where(agl_m < 0, np.float32(0), agl_m)
-        expected.update(row.city, agl_m, true_m, scale, true.scale_px_per_m, angle, true.angle_rad)
+        expected.update(row.city, agl_m, true_m, pose, true)
     assert score_predictions(predictions, table) == expected.compute()
     with pytest.raises(ValueError, match="longer"):
         score_predictions(predictions[:-1], table)

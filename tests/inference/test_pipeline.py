@@ -219,7 +219,9 @@ def test_variants_and_seeds_are_trained_and_tabulated(job, monkeypatch):
     np.testing.assert_allclose(table[["r2_ARG", "r2_ATL", "r2_JAX", "r2_OMA"]].mean(axis=1), table.score)
     mean = table.groupby("variant").score.mean()
     unexplained = (1 - mean["wing"]) / (1 - mean["default"])
-    row = next(line for line in out.with_suffix(".md").read_text().splitlines() if line.startswith("| wing"))
+    page = out.with_suffix(".md").read_text().splitlines()
+    assert page[0] == f"# Variants of {listed}" and page[2].startswith("Commit ")
+    row = next(line for line in page if line.startswith("| wing"))
     assert f"| `loss.agl=wing` | {mean['wing']:.4f} |" in row and f"| {unexplained:.2f} |" in row
     tarball = job / "variants" / "wing-seed2" / "submission.tar.gz"
     truth = job / "data" / "truth"
@@ -262,8 +264,3 @@ def test_a_folder_of_other_cities_trains_predicts_and_scores_in_the_same_way(tmp
 def test_a_users_mistake_is_one_line_and_status_2(command, words, tmp_path):
     own_run = [f"run.dir={tmp_path / 'run'}"] if command[0] == "train.py" else []  # runs/ may hold a finished one
     assert_user_error(run(*command, *own_run), *words)
-
-
-@pytest.mark.parametrize("script", ["train.py", "predict.py"])
-def test_help_shows_an_example(script):
-    assert "example: python" in " ".join(ok(run(script, "--help")).split())

@@ -86,7 +86,7 @@ def test_few_bits_span_black_to_white(tmp_path, bits, bands):
     assert data.all()
 
 
-def test_one_bit_png(tmp_path):
+def test_a_png_of_one_bit_is_black_and_white(tmp_path):
     values = (indices() % 2) * 255
     assert cv2.imwrite(str(tmp_path / "x.png"), values, [cv2.IMWRITE_PNG_BILEVEL, 1])
     with rasterio.open(tmp_path / "x.png") as raster:
@@ -95,7 +95,7 @@ def test_one_bit_png(tmp_path):
 
 
 @pytest.mark.parametrize("options", [{}, {"nbits": 1}])
-def test_where_white_is_zero(tmp_path, options):
+def test_an_image_in_which_0_is_white_is_inverted(tmp_path, options):
     values = indices() % 2 if options else indices()
     write_tif(tmp_path / "x.tif", values, photometric="MINISWHITE", **options)
     expected = 255 - values * (255 if options else 1)

@@ -53,7 +53,7 @@ def square_reader(path, image, pixel, **profile):
 
 
 @pytest.mark.parametrize("edges", [[0, 1, 2, 3], [0.5, 2.25, 2.5, 7], [0, 7], [6.5, 7]])
-def test_sums_between_edges(edges):
+def test_sums_between_edges_take_parts_of_pixels(edges):
     values = np.random.default_rng(0).uniform(size=(7, 3))
     fine = np.repeat(values, 100, axis=0) / 100
     expected = [fine[round(a * 100) : round(b * 100)].sum(axis=0) for a, b in pairwise(edges)]

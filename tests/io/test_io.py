@@ -69,7 +69,7 @@ def test_other_height_dtypes_are_refused(tmp_path):
     assert "2 bands" in fault(read_agl, tmp_path / "b_AGL.tif")
 
 
-def test_half_centimetre_round_trip(tmp_path):
+def test_heights_round_trip_within_half_a_centimetre(tmp_path):
     agl_m = np.random.default_rng(0).uniform(0, 655.34, (64, 64)).astype(np.float32)
     agl_m[0, :5] = np.nan
     path = tmp_path / "a_AGL.tif"
@@ -83,7 +83,7 @@ def test_half_centimetre_round_trip(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_limits_of_the_format(dtype):
+def test_heights_are_rounded_to_centimetres_and_refused_above_the_limit(dtype):
     agl_m = np.array([[-3.0, 0.0, 0.004, 655.33, 655.34, np.nan]], dtype)
     assert agl_to_cm(agl_m).tolist() == [[0, 0, 0, 65533, 65534, 65535]]
     for too_high in (655.35, 655.36, 1e6, np.inf):
@@ -92,7 +92,7 @@ def test_limits_of_the_format(dtype):
     assert agl_to_cm(np.full((2, 2), np.nan)).tolist() == [[65535] * 2] * 2
 
 
-def test_decode_agl_from_bytes():
+def test_heights_are_decoded_from_bytes_or_refused_by_name():
     agl_m = np.array([[1.0, np.nan], [2.5, 0.0]], np.float32)
     file = decode_agl(encode_agl(agl_m), "x_AGL.tif", (2, 2))
     assert np.array_equal(file.agl_m, agl_m, equal_nan=True)
@@ -108,7 +108,7 @@ def test_decode_agl_from_bytes():
 
 
 @pytest.mark.parametrize("suffix", ["tif", "j2k"])
-def test_image_formats_and_windows(tmp_path, suffix):
+def test_both_image_formats_give_the_same_pixels_windows_and_thumbnails(tmp_path, suffix):
     rgb = np.random.default_rng(0).integers(0, 255, (96, 128, 3), dtype=np.uint8)
     path = tmp_path / rgb_name("JAX_a", suffix)
     write_bytes(path, encode_rgb(rgb, suffix))
@@ -121,14 +121,14 @@ def test_image_formats_and_windows(tmp_path, suffix):
     assert abs(thumbnail.mean() - rgb.mean()) < 3
 
 
-def test_agl_window(competition):
+def test_a_window_of_heights_is_that_part_of_the_whole(competition):
     path = competition / "train" / "ARG_aaaaaa_AGL.tif"
     window = read_agl(path, Window(col_off=5, row_off=1, width=10, height=8))
     assert np.array_equal(window, read_agl(path)[1:9, 5:15], equal_nan=True)
 
 
 @pytest.mark.parametrize("suffix", ["tif", "j2k"])
-def test_truncated_image(tmp_path, suffix):
+def test_a_truncated_image_is_refused(tmp_path, suffix):
     rgb = np.random.default_rng(0).integers(0, 255, (256, 256, 3), dtype=np.uint8)
     content = encode_rgb(rgb, suffix)
     path = tmp_path / f"JAX_a_RGB.{suffix}"
@@ -147,7 +147,7 @@ def test_image_of_other_bands_is_refused(tmp_path):
 # --- faults of a folder -----------------------------------------------------------------------------------------
 
 
-def test_missing_folder_empty_folder_missing_table(tmp_path, competition):
+def test_a_missing_or_empty_folder_and_a_missing_table_are_named(tmp_path, competition):
     assert "no such folder" in fault(read_train_table, tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     assert "empty" in fault(read_train_table, tmp_path / "empty")
@@ -157,7 +157,7 @@ def test_missing_folder_empty_folder_missing_table(tmp_path, competition):
 
 
 @pytest.mark.parametrize("name", ["JAX_aaaaaa_RGB.tif", "JAX_aaaaaa_AGL.tif", "JAX_aaaaaa_VFLOW.json"])
-def test_missing_label_file(competition, name):
+def test_a_missing_label_file_is_named(competition, name):
     (competition / "train" / name).unlink()
     text = fault(check_labels, read_train_table(competition))
     assert f"{name} missing" in text
@@ -170,7 +170,7 @@ def test_size_of_image_and_heights_must_agree(competition):
     assert "OMA_bbbbbb_AGL.tif: 12x32, but its RGB is 24x32" in text
 
 
-def test_truncated_heights(competition):
+def test_truncated_heights_are_refused(competition):
     path = competition / "train" / "ARG_aaaaaa_AGL.tif"
     path.write_bytes(path.read_bytes()[:700])
     assert "ARG_aaaaaa_AGL.tif: truncated" in fault(read_agl, path)
@@ -194,7 +194,7 @@ def test_truncated_heights(competition):
         (100_000 * "[", "not JSON"),
     ],
 )
-def test_pose_faults(competition, text, words):
+def test_a_pose_that_cannot_be_used_is_named(competition, text, words):
     path = competition / "train" / "ARG_aaaaaa_VFLOW.json"
     path.write_text(text)
     message = fault(read_vflow, path, competition / "train" / "ARG_aaaaaa_AGL.tif")
@@ -202,7 +202,7 @@ def test_pose_faults(competition, text, words):
     assert "ARG_aaaaaa_VFLOW.json" in message
 
 
-def test_pose_that_is_no_text_or_no_file(competition):
+def test_a_pose_file_that_is_no_text_or_missing_is_named(competition):
     path = competition / "train" / "ARG_aaaaaa_VFLOW.json"
     path.write_bytes(b"\xff\xfe\x00\x81")
     assert "ARG_aaaaaa_VFLOW.json" in fault(read_vflow, path, path.with_name("ARG_aaaaaa_AGL.tif"))
@@ -232,7 +232,7 @@ def test_ids_with_and_without_city(tmp_path, bare):
     assert test.rgb[1] == str(tmp_path / "test" / "JAX_bEijqv_RGB.tif")
 
 
-def test_id_in_one_table_only(tmp_path):
+def test_an_id_that_one_table_lacks_is_named(tmp_path):
     write_tables(tmp_path, ["ARG_aaaaaa", "JAX_bbbbbb"])
     (tmp_path / "metadata.csv").write_text("id,city,gsd\nARG_aaaaaa,ARG,0.35\n")
     text = fault(read_train_table, tmp_path)
@@ -257,7 +257,7 @@ def test_id_in_one_table_only(tmp_path):
         ("geopose_train.csv", "id,agl,rgb\nARG_a,x,ARG_a_RGB.tif\n", "no column json"),
     ],
 )
-def test_table_faults(tmp_path, name, text, words):
+def test_a_table_that_cannot_be_used_is_named(tmp_path, name, text, words):
     write_tables(tmp_path, ["ARG_a"])
     (tmp_path / name).write_text(text)
     message = fault(read_train_table, tmp_path)
@@ -265,7 +265,7 @@ def test_table_faults(tmp_path, name, text, words):
     assert name in message
 
 
-def test_read_folds(tmp_path):
+def test_folds_must_hold_the_ids_of_the_training_tiles(tmp_path):
     write_tables(tmp_path, ["ARG_a", "JAX_b"])
     table, path = read_train_table(tmp_path), tmp_path / "folds.csv"
     assert "make folds" in fault(read_folds, path, table)
@@ -319,7 +319,7 @@ def test_a_fault_ends_a_command_in_one_line(competition, tmp_path):
     assert "ARG_aaaaaa_VFLOW.json: scale is missing" in result.stderr
 
 
-def test_fixture_writes_what_it_says(tmp_path):
+def test_the_helper_of_these_tests_writes_unknown_heights(tmp_path):
     ids = write_competition(tmp_path / "c", per_city=1, cities=("PAR",))
     assert ids == ["PAR_aaaaaa"]
     assert np.isnan(read_agl(tmp_path / "c" / "truth" / "PAR_aaaaaa_AGL.tif")).sum() == 64

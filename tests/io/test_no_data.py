@@ -101,7 +101,7 @@ def test_heights_that_a_file_calls_no_data_are_unknown(tmp_path, hole, dtype, fi
     np.testing.assert_array_equal(decode_agl(path.read_bytes(), "x").agl_m, expected)
 
 
-def test_centimetres_with_a_tag(tmp_path, hole):
+def test_centimetres_of_the_files_nodata_are_unknown_unless_it_is_0(tmp_path, hole):
     for tag, unknown in ((40000, hole), (65535, hole & False), (0, hole & False)):
         write_tif(tmp_path / "x_AGL.tif", holed(np.uint16, 40000 if tag == 40000 else 0, bands=1), nodata=tag)
         np.testing.assert_array_equal(np.isnan(read_agl(tmp_path / "x_AGL.tif")), unknown)

@@ -25,7 +25,7 @@ def write_png(path, dtype, bands, side=300):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("side", [20, 300, 600])
-def test_cut_and_damaged_files(tmp_path, kind, side):
+def test_a_file_that_was_cut_off_or_damaged_is_refused(tmp_path, kind, side):
     path = tmp_path / "x.png"
     whole = write_png(path, *KINDS[kind], side)
     assert not is_damaged_png(path)
@@ -41,13 +41,13 @@ def test_cut_and_damaged_files(tmp_path, kind, side):
     assert not is_damaged_png(path)
 
 
-def test_other_formats_are_not_the_matter_of_this_check(tmp_path):
+def test_files_of_other_formats_are_no_damaged_pngs(tmp_path):
     for content in (b"", b"text", b"II*\0"):
         (tmp_path / "x").write_bytes(content)
         assert not is_damaged_png(tmp_path / "x")
 
 
-def test_a_tile_and_a_vrt_of_a_cut_file(tmp_path):
+def test_a_tile_or_a_vrt_of_a_file_that_was_cut_off_is_refused(tmp_path):
     whole = write_png(tmp_path / "x.png", np.uint8, 3)
     band = '<VRTRasterBand dataType="Byte" band="{0}"><SimpleSource><SourceFilename relativeToVRT="1">x.png'
     band += "</SourceFilename><SourceBand>{0}</SourceBand></SimpleSource></VRTRasterBand>"

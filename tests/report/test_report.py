@@ -29,7 +29,7 @@ window.addEventListener("unhandledrejection", (event) => faults.push(String(even
 const report = console.error;
 console.error = (...words) => { faults.push(words.join(" ")); report(...words); };
 window.addEventListener("load", async () => {
-  for (let tries = 0; tries < 100 && document.body.dataset.ready !== "yes"; tries++) {
+  for (let tries = 0; tries < 1000 && document.body.dataset.ready !== "yes"; tries++) {
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   const slider = document.querySelector(".compare input"), after = document.querySelector(".compare .after");
@@ -143,7 +143,7 @@ def test_the_3d_view_shows_heights_and_sides_in_one_unit():
 
 def test_mistakes_are_one_line(tmp_path, competition):
     words = ("-m", "geopose", "report", "--data", tmp_path / "none", "--pred", tmp_path / "x.tar.gz")
-    assert_user_error(run(*words), "truth/")
+    assert_user_error(run(*words), "no truth/ folder")
     words = ("-m", "geopose", "report", "--data", competition, "--pred", tmp_path / "x.tar.gz", "--runs", tmp_path)
     assert_user_error(run(*words), "x.tar.gz")
 
@@ -157,7 +157,7 @@ def test_the_page_works_in_a_browser(shown, request, tmp_path, size, scheme):
     probed.write_text(page.read_text().replace("<script id=", PROBE + "<script id=", 1))
     common = [CHROMIUM, "--headless=new", "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
     common += [f"--blink-settings=preferredColorScheme={('dark', 'light').index(scheme)}"]
-    common += [f"--window-size={size}", "--virtual-time-budget=20000", f"--user-data-dir={tmp_path / 'profile'}"]
+    common += [f"--window-size={size}", "--virtual-time-budget=60000", f"--user-data-dir={tmp_path / 'profile'}"]
     dumped = subprocess.run(
         [*common, "--dump-dom", probed.as_uri()], capture_output=True, text=True, check=True, timeout=120
     )

@@ -105,14 +105,16 @@ def test_truth_as_prediction_scores_one(competition):
 
 
 @pytest.mark.parametrize(
-    "order", [lambda f: f.name, lambda f: f.suffix, lambda f: (f.suffix == ".tif", f.name)], ids=["pairs", "a", "b"]
+    "order",
+    [lambda f: f.name, lambda f: (f.suffix == ".tif", f.name), lambda f: (f.suffix == ".json", f.name)],
+    ids=["pairs", "poses first", "heights first"],
 )
 def test_tarball_in_any_order_scores_like_its_folder(competition, pred, tmp_path, order):
     tarball = pack(pred, tmp_path / "s.tar.gz", order)
     assert evaluate(competition, tarball).scores == evaluate(competition, pred).scores
 
 
-def test_bad_pixels(competition, pred):
+def test_unknown_predicted_pixels_lower_the_honest_score(competition, pred):
     path = pred / "JAX_aaaaaa_AGL.tif"
     with rasterio.open(path) as raster:
         agl_cm = raster.read(1)
@@ -139,7 +141,7 @@ def test_float_metres_score_like_centimetres(competition, pred, tmp_path):
             assert_scores(evaluate(truth, guess).scores, expected)
 
 
-def test_own_submission_scores(competition, tmp_path):
+def test_a_submission_of_the_truth_is_valid_and_scores_one(competition, tmp_path):
     path = tmp_path / "s.tar.gz"
     with SubmissionWriter(path) as writer:
         for tile_id, agl_m, scale, angle in read_truth(competition / "truth"):
@@ -188,37 +190,38 @@ def test_few_tiles_are_held_at_once(monkeypatch):
     for done, result in enumerate(evaluate_module._map_bounded(lambda x: x * x, items())):
         assert result == done**2
         assert taken <= done + 6
+    assert done == 49
 
 
 # --- mistakes ---------------------------------------------------------------------------------------------------
 
 
-def test_size_mismatch(competition, pred):
+def test_heights_of_another_size_are_refused(competition, pred):
     write_label(pred, "OMA_aaaaaa", np.ones((12, 16)), 1.0, 1.0)
     with pytest.raises(UserError, match=r"OMA_aaaaaa_AGL.tif: 12x16, but its truth is 24x32; "):
         evaluate(competition, pred)
 
 
-def test_mixed_truth_units(competition, pred):
+def test_truth_of_two_units_is_refused(competition, pred):
     write_tif(competition / "truth" / "OMA_aaaaaa_AGL.tif", np.ones((24, 32), np.float32))
     with pytest.raises(UserError, match="one unit"):
         evaluate(competition, pred)
 
 
 @pytest.mark.parametrize("name", ["ARG_aaaaaa_AGL.tif", "ARG_aaaaaa_VFLOW.json"])
-def test_damaged_prediction(competition, pred, name):
+def test_a_damaged_prediction_is_named(competition, pred, name):
     (pred / name).write_bytes(b"damaged")
     with pytest.raises(UserError, match=f"predicted {name}: "):
         evaluate(competition, pred)
 
 
-def test_no_common_tile(competition, tmp_path):
+def test_predictions_of_other_tiles_are_refused(competition, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="has no prediction for any tile"):
         evaluate(competition, tmp_path / "empty")
 
 
-def test_damaged_tarball(competition, pred, tmp_path):
+def test_a_damaged_tarball_is_named(competition, pred, tmp_path):
     path = pack(pred, tmp_path / "s.tar.gz", lambda f: f.name)
     path.write_bytes(path.read_bytes()[:-2000])
     with pytest.raises(UserError, match=r"s\.tar\.gz: damaged"):
@@ -228,7 +231,7 @@ def test_damaged_tarball(competition, pred, tmp_path):
 # --- command ----------------------------------------------------------------------------------------------------
 
 
-def test_command(competition, pred, tmp_path):
+def test_the_command_prints_a_table_and_writes_json(competition, pred, tmp_path):
     (pred / "ATL_aaaaaa_AGL.tif").unlink()
     (pred / "ATL_bbbbbb_AGL.tif").unlink()
     out = tmp_path / "new" / "score.json"
@@ -304,14 +307,7 @@ def test_the_table_of_images(competition, pred):
 
 
 @pytest.mark.parametrize("missing", ["truth", "pred"])
-def test_command_faults(competition, pred, missing):
+def test_a_missing_folder_is_one_line(competition, pred, missing):
     shutil.rmtree(pred if missing == "pred" else competition / "truth")
     result = run("-m", "geopose", "evaluate", "--truth", competition / "truth", "--pred", pred)
     assert_user_error(result, missing, ";")
-
-
-def test_help_shows_an_example(monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["evaluate", "--help"])
-    with pytest.raises(SystemExit):
-        evaluate_module.main()
-    assert "example: python -m geopose evaluate" in " ".join(capsys.readouterr().out.split())

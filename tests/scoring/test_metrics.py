@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from geopose.io.poses import VflowLabel
 from geopose.scoring import metrics
 from geopose.scoring.metrics import COLUMNS, PoseScores, height_sums
 
@@ -46,11 +47,16 @@ def naive_scores(images, honest=False):
     return naive_r2(pred, true, honest), naive_r2(pred_flow, true_flow, honest)
 
 
+def add_image(scores, city, image):
+    agl_m, true_agl_m, scale, true_scale, angle, true_angle = image
+    scores.update(city, agl_m, true_agl_m, VflowLabel(scale, angle), VflowLabel(true_scale, true_angle))
+
+
 def scored(cities):
     scores = PoseScores(list(cities))
     for city, images in cities.items():
         for image in images:
-            scores.update(city, *image)
+            add_image(scores, city, image)
     return scores
 
 
@@ -167,7 +173,7 @@ def test_sums_of_ranks_add_up():
     cities = {"ARG": make_images(0, 3, bad=True), "JAX": make_images(1, 4)}
     whole, first, second = scored(cities), PoseScores(list(cities)), PoseScores(list(cities))
     for rank, (city, image) in enumerate((c, i) for c, images in cities.items() for i in images):
-        (first if rank % 2 else second).update(city, *image)
+        add_image(first if rank % 2 else second, city, image)
     first.sums += second.sums
     joined, expected = first.compute(), whole.compute()
     for city in cities:
@@ -214,7 +220,7 @@ def test_angle_error_is_the_smaller_difference():
 def test_errors_of_the_pose_are_means_over_images():
     scores, heights_m = PoseScores(["ARG"]), np.array([[0.0, 9.0]])
     for scale_error, angle_error in ((0.1, 0.2), (-0.3, -0.4), (0.2, 0.0)):
-        scores.update("ARG", heights_m, heights_m, 1 + scale_error, 1.0, 2 + angle_error, 2.0)
+        add_image(scores, "ARG", (heights_m, heights_m, 1 + scale_error, 1.0, 2 + angle_error, 2.0))
     row = scores.compute()["cities"]["ARG"]
     assert row["angle_error_deg"] == pytest.approx(np.degrees(0.2)) and row["images"] == 3
     assert row["scale_error_px_per_m"] == pytest.approx(0.2)

@@ -14,7 +14,6 @@ from geopose.cli import UserError
 from geopose.io.poses import parse_vflow
 from geopose.io.rasters import decode_agl
 from geopose.io.tables import read_test_table
-from geopose.scoring import submission
 from geopose.scoring.submission import SubmissionWriter, encode_prediction, read_predictions, validate
 
 SIZE = (24, 32)
@@ -60,7 +59,7 @@ def faults_of(members, competition) -> list[str]:
 # --- writing ----------------------------------------------------------------------------------------------------
 
 
-def test_round_trip(competition, tmp_path):
+def test_a_tarball_is_read_as_it_was_written(competition, tmp_path):
     path = tmp_path / "new folder" / "submission.tar.gz"
     pack_sound(path, competition)
     assert validate(path, competition) == []
@@ -157,7 +156,7 @@ def test_missing_members_are_all_named(sound):
         ("../ARG_aaaaaa_AGL.tif", "leaves the archive"),
     ],
 )
-def test_extra_members(sound, name, words):
+def test_files_that_do_not_belong_are_named(sound, name, words):
     members, competition = sound
     (fault,) = faults_of({**members, name: b"text"}, competition)
     assert name in fault
@@ -181,7 +180,7 @@ def test_members_that_are_not_files(sound, kind, words):
     assert f"odd: {words}" in fault
 
 
-def test_duplicate_member(sound):
+def test_a_file_that_is_there_twice_is_named(sound):
     members, competition = sound
     (fault,) = faults_of([*members.items(), ("ARG_aaaaaa_AGL.tif", members["ARG_aaaaaa_AGL.tif"])], competition)
     assert "ARG_aaaaaa_AGL.tif: in the tarball more than once" in fault
@@ -201,7 +200,7 @@ def test_duplicate_member(sound):
         (np.ones(SIZE, np.uint16), {"driver": "PNG", "compress": None}, "not an image"),
     ],
 )
-def test_height_faults(sound, tmp_path, values, profile, words):
+def test_heights_that_break_the_rules_are_named(sound, tmp_path, values, profile, words):
     members, competition = sound
     members["OMA_aaaaaa_AGL.tif"] = tif(values, tmp_path, **profile)
     (fault,) = faults_of(members, competition)
@@ -210,7 +209,7 @@ def test_height_faults(sound, tmp_path, values, profile, words):
 
 
 @pytest.mark.parametrize("content", [b"", b"no image at all", "half"])
-def test_unreadable_heights(sound, content):
+def test_heights_that_cannot_be_read_are_named(sound, content):
     members, competition = sound
     whole = members["OMA_aaaaaa_AGL.tif"]
     members["OMA_aaaaaa_AGL.tif"] = whole[: len(whole) // 2] if content == "half" else content
@@ -235,7 +234,7 @@ def test_unreadable_heights(sound, content):
         (b'{"scale": 0.01, "angle": 90}', "angle 90"),
     ],
 )
-def test_pose_faults(sound, content, words):
+def test_poses_that_break_the_rules_are_named(sound, content, words):
     members, competition = sound
     members["OMA_aaaaaa_VFLOW.json"] = content
     (fault,) = faults_of(members, competition)
@@ -253,7 +252,7 @@ def test_every_fault_at_once(sound, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["empty", "text", "plain tar", "truncated", "checksum", "tail lost"])
-def test_damaged_archive(competition, tmp_path, damage):
+def test_a_damaged_archive_is_named(competition, tmp_path, damage):
     path = tmp_path / "s.tar.gz"
     pack_sound(path, competition)
     content = path.read_bytes()
@@ -298,7 +297,7 @@ def test_folders_and_tarballs_are_read(sound, tmp_path):
 # --- command ----------------------------------------------------------------------------------------------------
 
 
-def test_command(competition, tmp_path):
+def test_the_command_says_ok_or_lists_the_faults(competition, tmp_path):
     path = tmp_path / "s.tar.gz"
     pack_sound(path, competition)
     result = run("-m", "geopose", "validate", path, "--data", competition)
@@ -311,10 +310,3 @@ def test_command(competition, tmp_path):
     assert len(result.stdout.strip().splitlines()) == 17
     assert "Traceback" not in result.stderr
     assert_user_error(run("-m", "geopose", "validate", tmp_path / "no.tar.gz", "--data", competition), "no.tar.gz")
-
-
-def test_help_shows_an_example(monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["submission", "--help"])
-    with pytest.raises(SystemExit):
-        submission.main()
-    assert "example: python -m geopose validate" in " ".join(capsys.readouterr().out.split())
