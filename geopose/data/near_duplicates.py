@@ -31,10 +31,14 @@ def cluster_images(table: pd.DataFrame, threshold: float, encoder: str | None = 
     (complete linkage). encoder is a timm name, or None for lite0.
     Source: a winner of the challenge found near-duplicate places in this way.
     """
-    features = image_features(table.rgb, encoder or LITE0)
-    clusters = np.zeros(len(table), dtype=int)
-    for city in sorted(table.city.unique()):
-        rows = np.flatnonzero(table.city == city)
+    return cluster_features(table.city, image_features(table.rgb, encoder or LITE0), threshold)
+
+
+def cluster_features(cities: pd.Series, features: np.ndarray, threshold: float) -> np.ndarray:
+    """Cluster number of each row of features float [N,C], int [N], counted from 0 in each city. See cluster_images."""
+    clusters = np.zeros(len(cities), dtype=int)
+    for city in sorted(cities.unique()):
+        rows = np.flatnonzero(cities == city)
         if len(rows) > 1:  # the clustering rejects a single tile
             clustering = AgglomerativeClustering(
                 n_clusters=None, distance_threshold=threshold, metric="cosine", linkage="complete"

@@ -29,8 +29,8 @@ class Log:
         self.work, self.lines = work, []
 
     def say(self, line: str) -> None:
-        """Print and keep a line, without the folder's own path."""
-        line = line.rstrip().replace(f"{self.work}/", "")
+        """Print and keep a line, without the paths of the folder and of the repository."""
+        line = line.rstrip().replace(f"{self.work}/", "").replace(f"{REPO}/", "")
         self.lines.append(line)
         print(line, flush=True)
 
