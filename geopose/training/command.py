@@ -10,7 +10,8 @@ from geopose.runs.folder import is_finished, read_manifest, refuse_other_inputs,
 
 def main() -> int:
     parser = Parser(
-        "Train one fold of one config. An interrupted training resumes with the same command.",
+        "Train one config: fold data.fold validates, all other folds are trained on. The same command resumes an "
+        "interrupted training.",
         "python train.py configs/lite0_synthetic.yaml data.fold=1 train.max_minutes=2",
     )
     parser.add_argument("config", metavar="CONFIG", help="a YAML file of configs/: one complete experiment")

@@ -34,7 +34,7 @@ def test_the_best_checkpoints_are_kept_and_named_best_first(tiny_data, tmp_path)
 
 
 def test_catalyst_finds_all_parts_of_a_step(tiny_data, tmp_path):
-    """Catalyst only warns ("No ``ICriterionCallback`` ... was found") when the loss or the optimizer step is missing."""
+    """Catalyst only warns ("No ``ICriterionCallback`` ...") where the loss or the optimizer step is missing."""
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="No ``I")
         train(config_of(tiny_data, tmp_path / "run", "train.epochs=1", "train.steps_per_epoch=1"))
