@@ -11,7 +11,6 @@ import torch
 from rasterio.windows import Window
 
 from geopose.bench.inputs import LARGE_PX
-from geopose.bench.lean import probe_lean
 from geopose.bench.timing import median_seconds, peak_memory_mb
 from geopose.config import BlendConfig
 from geopose.devices import autocast
@@ -64,7 +63,6 @@ def probe_scene(run: Path) -> dict[str, float]:
 
 
 PROBES: dict[str, Callable[[Path], dict[str, float]]] = {
-    "lean": probe_lean,
     "scene": probe_scene,
     "plain": probe_views,
     "plain_nchw": partial(probe_views, channels_last=False),
