@@ -8,6 +8,7 @@ from pathlib import Path
 
 from geopose.bench.adaptation import bench_adaptation
 from geopose.bench.inputs import Inputs, make_inputs
+from geopose.bench.lean_page import describe_lean
 from geopose.bench.prediction import bench_overlap, bench_precision, bench_tta
 from geopose.bench.probes import PROBES
 from geopose.bench.recipes import measure_recipes
@@ -66,9 +67,21 @@ def main() -> int:
         help="measure training steps and large images of these configs in each precision instead, and write recipes.md",
     )
     parser.add_argument("--compile", action="store_true", help="with --recipes: compiled training steps only")
+    parser.add_argument(
+        "--lean",
+        type=Path,
+        metavar="RUN",
+        help="measure instead how well the lean is removed, with heights that a run predicts, and write lean.md",
+    )
     args = parser.parse_args()
     if args.compile and not args.recipes:
         raise UserError("--compile belongs to --recipes; name the configs to measure")
+    if args.lean:
+        parser.refuse_ignored(args, ["only", "run", "probe", "recipes"], "a call without --lean")
+        page = describe_lean(args.lean)
+        write_bytes(args.out / "lean.md", page.encode())
+        print(page)
+        return 0
     if args.recipes:
         parser.refuse_ignored(args, ["only", "run", "probe"], "a call without --recipes")
         print_recipes(args.recipes, args.compile, args.out)

@@ -1,8 +1,8 @@
 """How good images without lean are: compared with the same synthetic places seen from straight above.
 
-`python -m geopose bench --probe lean RUN` renders the places, predicts their heights with a run, and removes the lean
-in the usual way (sorting) and in ours. It prints the figures as JSON, for true and for predicted heights, both by the
-true pose.
+`python -m geopose bench --lean RUN` renders the places, predicts their heights with a run, and removes the lean in the
+usual way (sorting) and in ours (surface), for true and for predicted heights, both by the true pose. lean_page.py
+writes the figures as a page.
 """
 
 from dataclasses import dataclass, replace
@@ -27,7 +27,24 @@ TILES = Options(train=4, test=20, size=512, seed=12)
 SPECK_PX = 12  # a hidden region of fewer pixels is a speck
 ROOF_M = 2.5  # buildings and trees are taller
 SAME_M = 1.0  # a ground pixel's surface is visible if the image shows its height there, up to this difference
-WAYS = {"sorting": rectify_by_sorting, "ours": rectify}
+WAYS = {"sorting": rectify_by_sorting, "surface": rectify}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """hidden and specks: shares of the image. recall and precision: of the hidden mask. roof_iou: of all above ROOF_M.
+
+    mean_colour and filled: mean differences of hidden pixels from the view straight down, in grey levels, when all have
+    the mean colour of visible ground, and when they are filled.
+    """
+
+    hidden: float
+    specks: float
+    recall: float
+    precision: float
+    roof_iou: float
+    mean_colour: float
+    filled: float
 
 
 @dataclass(frozen=True)
@@ -88,19 +105,19 @@ def places_of_test_half(options: Options) -> list[Place]:
     return [place for place in plan_places(options) if place.half == "test"]
 
 
-def probe_lean(run: Path) -> dict[str, float]:
-    """Shares of the image and of hidden ground, for each kind of heights and each way; see the words of measure."""
+def measure_lean(run: Path, options: Options = TILES) -> dict[tuple[str, str], Figures]:
+    """(heights, way) -> figures over the test half of options. The first row is what no way can exceed."""
     ensemble = load_run(run)
-    sums: dict[str, np.ndarray] = {}
-    for place in progress(places_of_test_half(TILES), "places", unit="place"):
-        seen = see_twice(place, TILES)
-        sums["render"] = sums.get("render", 0) + measure(perfect_ground(seen), seen)
+    sums: dict[tuple[str, str], np.ndarray] = {}
+    for place in progress(places_of_test_half(options), "places", unit="place"):
+        seen = see_twice(place, options)
+        grounds = {("true", "the render from above"): perfect_ground(seen)}
         for kind, agl_m in (("true", seen.agl_m), ("predicted", predict_heights(ensemble, seen))):
             for way, remove in WAYS.items():
-                ground = remove(seen.rgb, agl_m, seen.pose.scale_px_per_m, seen.pose.angle_rad)
-                name = f"{kind} {way}"
-                sums[name] = sums.get(name, 0) + measure(ground, seen)
-    return {f"{name} {key}": value for name, total in sums.items() for key, value in summarise(total).items()}
+                grounds[kind, way] = remove(seen.rgb, agl_m, seen.pose.scale_px_per_m, seen.pose.angle_rad)
+        for name, ground in grounds.items():
+            sums[name] = sums.get(name, 0) + measure(ground, seen)
+    return {name: summarise(total) for name, total in sums.items()}
 
 
 def perfect_ground(seen: SeenTwice) -> Rectified:
@@ -150,17 +167,15 @@ def measure(ground: Rectified, seen: SeenTwice) -> np.ndarray:
     )
 
 
-def summarise(total: np.ndarray) -> dict[str, float]:
-    """hidden and specks: shares of the image; recall and precision of the hidden mask; IoU of what is above ROOF_M;
-    mean differences of hidden pixels from the view straight down, in grey levels, as mean ground colour and filled."""
-    pixels, hidden, specks, inside, true, both, roof_and, roof_or, mean_ground, painted = total
-    figures = {
-        "hidden": hidden / pixels,
-        "specks": specks / pixels,
-        "recall": both / true,
-        "precision": both / inside,
-        "iou": roof_and / roof_or,
-        "mean_ground": mean_ground / inside,
-        "filled": painted / inside,
-    }
-    return {name: round(float(value), 5) for name, value in figures.items()}
+def summarise(total: np.ndarray) -> Figures:
+    """The figures of the sums that measure returns."""
+    pixels, hidden, specks, inside, true, both, roof_and, roof_or, mean_colour, painted = total.tolist()
+    return Figures(
+        hidden / pixels,
+        specks / pixels,
+        both / true,
+        both / inside,
+        roof_and / roof_or,
+        mean_colour / inside,
+        painted / inside,
+    )

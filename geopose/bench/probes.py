@@ -12,7 +12,6 @@ from rasterio.windows import Window
 
 from geopose.bench.edges import probe_edges
 from geopose.bench.inputs import LARGE_PX
-from geopose.bench.lean import probe_lean
 from geopose.bench.timing import median_seconds, peak_memory_mb
 from geopose.config import BlendConfig
 from geopose.devices import autocast
@@ -66,7 +65,6 @@ def probe_scene(run: Path) -> dict[str, float]:
 
 PROBES: dict[str, Callable[[Path], dict[str, float]]] = {
     "edges": probe_edges,
-    "lean": probe_lean,
     "scene": probe_scene,
     "plain": probe_views,
     "plain_nchw": partial(probe_views, channels_last=False),

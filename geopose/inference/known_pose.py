@@ -83,15 +83,23 @@ def find_pose(image: DatasetReader, path: Path, pixel: GroundPixel, options: Pos
 
 def given_flow(image: DatasetReader, path: Path, pixel: GroundPixel, options: PoseOptions) -> np.ndarray:
     """Flow [2] px per metre of the pose that flags give."""
-    if options.angle_deg is not None:
-        direction = flow_direction(math.radians(options.angle_deg))
-    else:
-        direction = _unit(azimuth_flow(image, path, pixel, options.satellite_azimuth_deg, math.radians(45)))
+    if options.angle_deg is None:
+        incidence = math.radians(45) if options.scale_px_per_m is not None else _given_incidence_rad(options)
+        flow_px = azimuth_flow(image, path, pixel, options.satellite_azimuth_deg, incidence)
+        return flow_px if options.scale_px_per_m is None else _unit(flow_px) * options.scale_px_per_m
+    direction = flow_direction(math.radians(options.angle_deg))
     if options.scale_px_per_m is not None:
         return direction * options.scale_px_per_m
-    incidence = _incidence_rad(options.incidence_deg, options.off_nadir_deg, "--off-nadir-deg")
-    along_m = np.linalg.norm(direction * pixel)  # gsd in this direction
-    return direction * scale_for_off_nadir(incidence, along_m)
+    return direction * scale_for_off_nadir(_given_incidence_rad(options), gsd_along(direction, image, pixel))
+
+
+def gsd_along(direction: np.ndarray, image: DatasetReader, pixel: GroundPixel) -> float:
+    """Metres on the ground per pixel in a direction [2] (dx, dy) of an image, whose pixels measure pixel."""
+    try:
+        steps_m = pixel_axes(image).steps_m
+    except NoPlaceError:
+        return float(np.linalg.norm(direction * pixel))
+    return float(np.linalg.norm(direction * pixel / np.linalg.norm(steps_m, axis=1) @ steps_m))
 
 
 def view_flow(image: DatasetReader, path: Path, pixel: GroundPixel, view: SatelliteView | None) -> np.ndarray | None:
@@ -152,6 +160,10 @@ def warn_of_surprise(path: Path, known: KnownPose, guess: Pose) -> None:
             f"source ({known.source}), which was taken; check that it belongs to this image",
             file=sys.stderr,
         )
+
+
+def _given_incidence_rad(options: PoseOptions) -> float:
+    return _incidence_rad(options.incidence_deg, options.off_nadir_deg, "--off-nadir-deg")
 
 
 def _incidence_rad(incidence_deg: float | None, off_nadir_deg: float | None, where: str) -> float:

@@ -23,7 +23,7 @@ from rasterio.io import DatasetReader, DatasetWriter, MemoryFile
 from rasterio.windows import Window
 
 from geopose.cli import UserError
-from geopose.io.cog import ROOM, translate
+from geopose.io.cog import ROOM, is_masked, translate
 from geopose.io.colours import rgb_bands
 from geopose.io.files import beside, file_status, refuse_full_disk, writing
 from geopose.io.nodata import no_data
@@ -41,6 +41,7 @@ MAX_PIXELS = 500_000_000  # limit for rasters that are read completely
 DEFLATE = {"compress": "deflate", "zlevel": 1}  # three times as fast as the default level, and files are 5 % larger
 # Crops of a large tile are read fastest from this format. A higher level slows writing only, and files get smaller.
 PREPARED = {"driver": "GTiff", "tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "zstd", "zstd_level": 9}
+HEADER_BYTES = 2**16  # without room for the header of a mask, GDAL ends the whole process
 MIXED_UNITS = "integer centimetres and float metres are mixed in one folder; keep labels of one unit together"
 
 
@@ -219,9 +220,9 @@ def agl_to_cm(agl_m: np.ndarray) -> np.ndarray:
 def raster_like(path: str | os.PathLike, like: str | os.PathLike, count: int, dtype: type) -> Iterator[DatasetWriter]:
     """A Cloud-Optimized GeoTIFF on the grid of another file, open for writing by windows. It gets its name on success.
 
-    Float rasters have NaN as nodata. A mask that is written goes into the file itself. The closed file is read again
-    before it gets its name, because GDAL may close a file without an error though the disk is full. Raises OSError
-    then, and UserError for any other damage.
+    Float rasters have NaN as nodata. A mask that is written goes into the file itself. Before the closed file gets its
+    name, all its blocks must be in it, because GDAL may close a file without an error though the disk is full. Raises
+    OSError then, and UserError for any other damage.
     """
     with open_raster(like) as grid:
         profile = {"height": grid.height, "width": grid.width, "crs": grid.crs, "transform": grid.transform}
@@ -231,6 +232,7 @@ def raster_like(path: str | os.PathLike, like: str | os.PathLike, count: int, dt
         profile["nodata"] = np.nan
     profile |= {"driver": "GTiff", **DEFLATE, "predictor": predictor, "tiled": True, "BIGTIFF": "IF_SAFER"}
     with writing(path) as temporary, beside(temporary, "draft") as draft:
+        draft.write_bytes(bytes(HEADER_BYTES))
         try:
             with (
                 rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
@@ -242,10 +244,11 @@ def raster_like(path: str | os.PathLike, like: str | os.PathLike, count: int, dt
                 if rpcs:
                     raster.rpcs = rpcs
                 yield raster
+                masked = is_masked(raster)
         except RasterioError:
             refuse_full_disk(temporary)  # the fault is the disk's then, not that of an image that is read meanwhile
             raise
-        if not translate(draft, temporary):
+        if not translate(draft, temporary, masked):
             refuse_full_disk(temporary, ROOM * draft.stat().st_size)  # GDAL has removed what it could not finish
             raise UserError(f"{path}: damaged while it was written; check its disk, then run again")
 

@@ -4,10 +4,11 @@ import cProfile
 
 import numpy as np
 import pytest
-from helpers import assert_user_error, ok, run, run_alone, write_competition
+from helpers import RELEASED, assert_user_error, ok, run, run_alone, write_competition
 
 from geopose.bench.command import measure_probe
 from geopose.bench.lean import measure, perfect_ground, places_of_test_half, see_twice, summarise
+from geopose.bench.lean_page import describe_lean
 from geopose.bench.rectify import rectify_by_sorting
 from geopose.bench.renderer import RENDER_PARTS
 from geopose.bench.score import score_in_two_passes
@@ -50,10 +51,33 @@ def test_figures_of_lean_removal_are_best_for_the_render_and_better_for_ours():
         for name, ground in grounds.items():
             totals[name] = totals.get(name, 0) + measure(ground, seen)
     render, ours, common = (summarise(total) for total in totals.values())
-    assert render["recall"] == render["precision"] == 1 and 0 < render["hidden"] < 0.5
-    assert 1 > render["iou"] > ours["iou"] > common["iou"] > 0.3  # a hidden roof is no roof of the perfect ground
-    assert ours["precision"] > common["precision"]
-    assert 0 < ours["filled"] < ours["mean_ground"]
+    assert render.recall == render.precision == 1 and 0 < render.hidden < 0.5
+    assert 1 > render.roof_iou > ours.roof_iou > common.roof_iou > 0.3  # a hidden roof is no roof of the perfect ground
+    assert ours.precision > common.precision
+    assert 0 < ours.filled < ours.mean_colour
+
+
+def test_the_page_about_lean_has_every_figure_of_every_way():
+    page = describe_lean(RELEASED, Options(train=4, test=4, size=160, seed=12))
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")]
+    assert [row[:2] for row in rows[1:]] == [
+        ["true", "the render from above"],
+        *([kind, way] for kind in ("true", "predicted") for way in ("sorting", "surface")),
+    ]
+    figures = [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
+    assert figures[0]["recall"] == figures[0]["precision"] == "1.00"
+    for row in figures:
+        assert 100 > float(row["hidden"].removesuffix(" %")) > float(row["specks"].removesuffix(" %")) >= 0
+        assert all(0 < float(row[name]) <= 1 for name in ("recall", "precision", "IoU of roofs"))
+        assert 0 < float(row["filled"]) < float(row["mean colour"]) < 255
+    true, predicted = (figures[index] for index in (2, 4))
+    assert float(true["IoU of roofs"]) > float(predicted["IoU of roofs"])
+    assert "4 test tiles of 160 px" in page and f"--lean {RELEASED} --out docs" in page
+
+
+def test_a_missing_run_is_refused_by_the_page_about_lean(tmp_path):
+    assert_user_error(run("-m", "geopose", "bench", "--lean", str(tmp_path / "no")), "no finished run")
+    assert_user_error(run("-m", "geopose", "bench", "--lean", str(tmp_path), "--compile"), "--compile")
 
 
 def test_functions_are_called_alternately():

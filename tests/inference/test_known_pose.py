@@ -35,6 +35,7 @@ GRIDS = {
     "south-up": Affine.scale(GSD_M, GSD_M),
     "upside down": Affine.scale(-GSD_M, GSD_M),
     "wide pixels": Affine.rotation(-20) @ Affine.scale(2 * GSD_M, -GSD_M),
+    "slanted": Affine.rotation(20) @ Affine.shear(8) @ Affine.scale(GSD_M, -GSD_M),  # as raw views along a diagonal
 }
 
 
@@ -135,7 +136,7 @@ def test_every_source_on_every_grid(tmp_path, source, name):
     assert_flow(found(path, options), source, line_of_sight_flow(grid))
 
 
-@pytest.mark.parametrize("name", [name for name in GRIDS if name != "wide pixels"])
+@pytest.mark.parametrize("name", [name for name in GRIDS if name not in ("wide pixels", "slanted")])
 def test_the_renderer_shows_a_roof_where_the_line_of_sight_says(tmp_path, name):
     grid, height_m = GRIDS[name], 20.0
     path = write_image(tmp_path / "town.tif", None, affine_camera(grid, line_of_sight_flow(grid)))
@@ -198,6 +199,14 @@ def test_the_angle_at_the_satellite_is_smaller_than_the_one_at_the_ground(tmp_pa
     write_imd(path, meanSatAz=AZIMUTH, meanOffNadirViewAngle=30.0)
     assert_flow(found(path), "imd", expected)
     assert_flow(found(path, PoseOptions(satellite_azimuth_deg=AZIMUTH, off_nadir_deg=30)), "flags", expected)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_an_angle_and_an_incidence_agree_with_the_azimuth(tmp_path, name):
+    path = write_image(tmp_path / "town.tif", GRIDS[name])
+    flow = line_of_sight_flow(GRIDS[name])
+    angle_deg = np.degrees(np.arctan2(flow[0], flow[1]))
+    assert_flow(found(path, PoseOptions(angle_deg=angle_deg, incidence_deg=INCIDENCE)), "flags", flow)
 
 
 def test_an_angle_and_an_incidence_on_pixels_that_are_not_square(tmp_path):

@@ -9,7 +9,7 @@ from rasterio.rpc import RPC
 from rasterio.windows import Window
 from rio_cogeo.cogeo import cog_validate
 
-from geopose.io.cog import translate
+from geopose.io.cog import has_all_blocks, translate
 from geopose.io.rasters import raster_like
 from geopose.version import VERSION
 
@@ -107,11 +107,33 @@ def test_an_image_keeps_its_mask_at_every_size(like, tmp_path):
 def test_a_draft_with_damage_is_not_translated(tmp_path):
     draft = tmp_path / "draft.tif"
     write_tif(draft, heights(), tiled=True)
-    assert translate(draft, tmp_path / "x.tif")
+    assert translate(draft, tmp_path / "x.tif", False)
     content = draft.read_bytes()
     draft.write_bytes(content[: len(content) // 2])
-    assert not translate(draft, tmp_path / "y.tif")
+    assert not translate(draft, tmp_path / "y.tif", False)
     profile = {"driver": "GTiff", "count": 1, "height": 700, "width": 1200, "dtype": "uint8"}
     with rasterio.open(draft, "w", **profile, tiled=True, sparse_ok=True) as raster:
         raster.write(np.ones((1, 100, 100), np.uint8), window=Window(0, 0, 100, 100))
-    assert not translate(draft, tmp_path / "z.tif")
+    assert not translate(draft, tmp_path / "z.tif", False)
+
+
+def test_a_file_that_ends_early_has_not_all_blocks(like, tmp_path):
+    path, rng = tmp_path / "x.tif", np.random.default_rng(1)
+    with raster_like(path, like(**GRID), 3, np.uint8) as raster:
+        raster.write(rng.integers(1, 255, (3, *SIZE), dtype=np.uint8))
+        raster.write_mask(rng.integers(0, 2, SIZE, dtype=np.uint8) * 255)
+    whole = path.read_bytes()
+    assert has_all_blocks(path, True)
+    for missing in (5, 1000, 100_000, len(whole) // 2, len(whole) - 1000):  # the last 4 bytes repeat those before them
+        path.write_bytes(whole[:-missing])
+        assert not has_all_blocks(path, True), missing
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_an_overview_without_its_blocks_is_seen(tmp_path, sparse):
+    path = tmp_path / "x.tif"
+    write_tif(path, np.zeros(SIZE, np.uint8), tiled=True)
+    with rasterio.Env(SPARSE_OK_OVERVIEW=sparse), rasterio.open(path, "r+") as raster:
+        raster.build_overviews([2], rasterio.enums.Resampling.average)
+    assert has_all_blocks(path, False) != sparse
+    assert not has_all_blocks(path, True)

@@ -34,28 +34,35 @@ def room_for(size: int):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def write_noise(path: Path, like: Path, count: int, dtype: type) -> None:
+def write_noise(path: Path, like: Path, count: int, dtype: type, masked: bool) -> None:
     rng = np.random.default_rng(0)
     with raster_like(path, like, count, dtype) as raster:
         for row in range(0, 300, 100):
-            values = (rng.standard_normal((count, 100, 400)) * 50).astype(dtype)
-            raster.write(values, window=Window(0, row, 400, 100))
+            window = Window(0, row, 400, 100)
+            raster.write((rng.standard_normal((count, 100, 400)) * 50).astype(dtype), window=window)
+            if masked:
+                raster.write_mask(rng.integers(0, 2, (100, 400), dtype=np.uint8) * 255, window=window)
 
 
-@pytest.mark.parametrize(("count", "dtype"), [(2, np.float32), (3, np.uint8), (1, np.uint8)])
-def test_a_raster_without_room_leaves_no_file(tmp_path, count, dtype):
+@pytest.mark.parametrize(
+    ("count", "dtype", "masked"),
+    [(2, np.float32, False), (3, np.uint8, True), (1, np.uint8, False)],
+    ids=["heights", "image", "hidden"],
+)
+def test_a_raster_without_room_leaves_no_file(tmp_path, count, dtype, masked):
     like, path = tmp_path / "like.tif", tmp_path / "out" / "x.tif"
     write_tif(like, np.zeros((300, 400), np.uint8))
-    write_noise(path, like, count, dtype)
+    write_noise(path, like, count, dtype, masked)
     size = path.stat().st_size
     path.unlink()
-    for room in (64, size // 3, size - 2000, size - 200, size - 1):
+    near_the_end = (size - 5000, size - 2000, size - 200, size - 1)
+    for room in (64, size // 3, size // 2, 3 * size // 4, 9 * size // 10, *near_the_end):
         with room_for(room), pytest.raises(OSError, match="File too large") as fault:
-            write_noise(path, like, count, dtype)
+            write_noise(path, like, count, dtype, masked)
         assert fault.value.filename == str(path)
         assert list(path.parent.iterdir()) == []
     with room_for(2 * size):  # the draft of the file is a little larger
-        write_noise(path, like, count, dtype)
+        write_noise(path, like, count, dtype, masked)
     with rasterio.open(path) as raster:
         assert raster.read().any()
 
