@@ -64,17 +64,6 @@ def test_a_pose_follows_the_law_of_each_operation(law, kind):
         )
 
 
-@pytest.mark.parametrize("kind", ["float", "numpy", "torch64"])
-def test_height_stretch_changes_magnitude_alone(kind):
-    make = KINDS[kind]
-    agl_m = np.random.default_rng(0).uniform(0, 20, (3, 4, 5))
-    agl_m = torch.tensor(agl_m) if kind == "torch64" else agl_m
-    stretched = geometry.magnitude(1.4 * agl_m, make(0.8))
-    assert np.allclose(stretched, 1.4 * np.asarray(geometry.magnitude(agl_m, make(0.8))))
-    fit = geometry.fit_scale(stretched, 1.4 * agl_m)
-    assert np.allclose(fit, 0.8)
-
-
 def test_scalar_results_are_scalars():
     """Albumentations refuses 0-d arrays as labels."""
     moved = transform_pose(Pose(1.0, 0.8, 0.3), geometry.FLIP_X)
@@ -156,15 +145,6 @@ def test_a_resize_by_opencv_moves_points_as_the_pose_says(zoom):
     size = (round(128 * zoom), round(96 * zoom))
     roof, ground = (centroid(cv2.resize(blob(*p), size)) for p in ((60, 50), (66, 42)))
     assert np.allclose(roof + flow_of(transform_pose(POSE, geometry.zoom_matrix(zoom))), ground, atol=0.05)
-
-
-def test_crop_resized():
-    crop_px, out_px = 64, 96
-    roof, ground = (
-        centroid(cv2.resize(blob(*p)[16 : 16 + crop_px, 32 : 32 + crop_px], (out_px, out_px)))
-        for p in ((60, 50), (66, 42))
-    )
-    assert np.allclose(roof + flow_of(transform_pose(POSE, geometry.zoom_matrix(out_px / crop_px))), ground, atol=0.05)
 
 
 WRONG = {
