@@ -19,6 +19,7 @@ from geopose.bench.score import bench_score
 from geopose.bench.step import bench_step
 from geopose.bench.store import bench_loader, bench_store
 from geopose.bench.table import Row, describe_machine, format_table
+from geopose.bench.wide_scene import measure_memory
 from geopose.cli import Parser, UserError, progress
 from geopose.devices import pick_device
 from geopose.io.files import write_bytes
@@ -66,6 +67,12 @@ def main() -> int:
         metavar="CONFIG",
         help="measure training steps and large images of these configs in each precision instead, and write recipes.md",
     )
+    parser.add_argument(
+        "--memory",
+        type=Path,
+        metavar="RUN",
+        help="measure the memory of a wide scene row by row, under several settings, instead; write memory.csv and .md",
+    )
     parser.add_argument("--compile", action="store_true", help="with --recipes: compiled training steps only")
     parser.add_argument(
         "--lean",
@@ -83,8 +90,12 @@ def main() -> int:
         print(page)
         return 0
     if args.recipes:
-        parser.refuse_ignored(args, ["only", "run", "probe"], "a call without --recipes")
+        parser.refuse_ignored(args, ["only", "run", "probe", "memory"], "a call without --recipes")
         print_recipes(args.recipes, args.compile, args.out)
+        return 0
+    if args.memory:
+        parser.refuse_ignored(args, ["only", "run", "probe"], "a call without --memory")
+        print(measure_memory(args.memory, args.out))
         return 0
     if args.probe:
         parser.refuse_ignored(args, ["only", "run", "out"], "a call without --probe")

@@ -31,7 +31,7 @@ def bench_tta(inputs: Inputs) -> list[Row]:
 def bench_precision(inputs: Inputs) -> list[Row]:
     """Memory format, precision and allocator settings, for the prediction of a large tile."""
     nchw, last = (run_probe(name, inputs.run)["s"] for name in ("plain_nchw", "plain"))
-    malloc = run_probe("plain", inputs.run, allocator_set=False)["s"]
+    malloc = run_probe("plain", inputs.run, settings={})["s"]
     comparisons = [
         ("channels last against NCHW", last, nchw, "above 1"),
         ("allocator set against default", last, malloc, "above 1"),

@@ -1,26 +1,20 @@
 """The probes: measurements that need a process of their own, so that nothing else counts in their peak memory."""
 
-import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import rasterio
 import torch
-from rasterio.windows import Window
 
 from geopose.bench.edges import probe_edges
 from geopose.bench.inputs import LARGE_PX
 from geopose.bench.timing import median_seconds, peak_memory_mb
+from geopose.bench.wide_scene import probe_scene
 from geopose.config import BlendConfig
 from geopose.devices import autocast
 from geopose.inference.calibration import Calibration
 from geopose.inference.ensemble import Ensemble
-from geopose.inference.scene import CACHE_MB, SceneOptions, predict_scene, rectify_scene
 from geopose.inference.tta import VIEWS, TTAModel
-
-WIDE_PX = 20_000
 
 
 def probe_views(
@@ -43,24 +37,6 @@ def probe_views(
         predict()
         seconds = median_seconds(predict, 3)
     return {"s": seconds, "mb": peak_memory_mb()}
-
-
-def probe_scene(run: Path) -> dict[str, float]:
-    """Peak memory in MB of predicting and rectifying a wide scene of noise.
-
-    The scene is as high as one tile. A higher scene takes no more memory, because it is processed in strips and blocks.
-    """
-    ensemble = Ensemble([run], BlendConfig(tta="none"), torch.device("cpu"), Calibration(), spread=True)
-    with tempfile.TemporaryDirectory() as folder:
-        image = Path(folder) / "wide.tif"
-        profile = {"driver": "GTiff", "tiled": True, "width": WIDE_PX, "height": LARGE_PX, "count": 3, "dtype": "uint8"}
-        with rasterio.Env(GDAL_CACHEMAX=CACHE_MB), rasterio.open(image, "w", **profile) as raster:
-            for row in range(0, LARGE_PX, 256):
-                noise = np.random.default_rng(row).integers(0, 256, (3, 256, WIDE_PX), dtype=np.uint8)
-                raster.write(noise, window=Window(0, row, WIDE_PX, 256))
-        predict_scene(image, Path(folder), ensemble, SceneOptions(gsd_m=0.35))
-        rectify_scene(image, Path(folder), (), fill=True)
-    return {"mb": peak_memory_mb()}
 
 
 PROBES: dict[str, Callable[[Path], dict[str, float]]] = {

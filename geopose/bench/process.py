@@ -8,6 +8,13 @@ from pathlib import Path
 
 from geopose.cli import UserError
 
+# As the Makefile exports them: see its comment.
+MAKEFILE_ALLOCATOR = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "8589934592",
+    "MALLOC_TOP_PAD_": "268435456",
+}
+
 
 def run_geopose(*words: object, environment: dict[str, str] | None = None) -> str:
     """Run `python -m geopose` with some arguments and return its standard output.
@@ -23,10 +30,11 @@ def run_geopose(*words: object, environment: dict[str, str] | None = None) -> st
     return done.stdout
 
 
-def run_probe(name: str, run: Path, allocator_set: bool = True) -> dict[str, float]:
+def run_probe(name: str, run: Path, settings: dict[str, str] = MAKEFILE_ALLOCATOR) -> dict[str, float]:
     """Measure one of the probes on a run in a new process, so that its peak memory contains nothing else.
 
-    allocator_set=False removes the settings of glibc's allocator that the Makefile makes.
+    settings: variables that set glibc's allocator and GDAL's cache. Those of this process do not count.
     """
-    variables = {k: v for k, v in os.environ.items() if allocator_set or not k.startswith("MALLOC_")}
+    others = {k: v for k, v in os.environ.items() if k != "GDAL_CACHEMAX" and not k.startswith("MALLOC_")}
+    variables = others | settings
     return json.loads(run_geopose("bench", "--probe", name, run, environment=variables).splitlines()[-1])

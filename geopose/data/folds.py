@@ -20,8 +20,7 @@ from geopose.cli import Parser, UserError, one_line
 from geopose.io.tables import read_places, read_train_table, write_csv
 
 SPLITS = ("stratified", "group", "cluster")
-# Of rendered places, lite0's features split all at 0.05 and few at 0.35 (python -m tests.real_data.places). Five real
-# views of one downtown differ by 0.31 at most, and by 0.37 at least from other places.
+# Of rendered places, lite0's features split all at 0.05 and few at 0.35 (python -m tests.real_data.places).
 THRESHOLD = 0.35
 
 

@@ -24,7 +24,7 @@ from geopose.inference.surface import HIDDEN_M, REACH_PX, UNKNOWN_M, close_crack
 from geopose.io.files import make_folder
 from geopose.io.names import rectified_names
 from geopose.io.poses import VflowLabel, read_vflow
-from geopose.io.rasters import image_size, open_raster, raster_like, read_agl
+from geopose.io.rasters import image_size, open_scene, raster_like, read_agl
 
 BLOCK_PX = 1024  # a scene is processed in squares of this side
 
@@ -153,7 +153,7 @@ def main() -> int:
     make_folder(args.out)
     outputs = [(args.rgb, args.out / name) for name in rectified_names(stem)]
     refuse_overwriting(outputs, (args.rgb, args.agl, args.vflow), args.overwrite)
-    with open_raster(args.rgb) as image:
+    with open_scene(args.rgb) as image:
         hidden = rectify_files(SceneReader(image, args.rgb, ()), args.agl, args.out, stem, pose, args.fill)
     print(f"{args.out}: {stem}_RECT.tif, _AGL and _HIDDEN; {hidden:.1%} of the ground was hidden")
     return 0

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import rasterio
 import torch
 from rasterio.windows import Window
 
@@ -28,16 +27,15 @@ from geopose.inference.gsd_range import warn_of_gsd
 from geopose.inference.known_pose import find_pose, warn_of_surprise
 from geopose.inference.pose_flags import AUTO, PoseOptions
 from geopose.inference.rectify import rectify_files
-from geopose.inference.scene_reader import SceneReader
+from geopose.inference.scene_reader import SceneReader, warn_of_wide_rows
 from geopose.inference.square import SquareReader
 from geopose.inference.tags import scene_tags
 from geopose.io.files import write_bytes
 from geopose.io.poses import read_vflow
-from geopose.io.rasters import open_raster, raster_like
+from geopose.io.rasters import open_scene, raster_like
 from geopose.io.tables import find_gsd_m
 
 NEAR_RAD = math.radians(60)  # a tile whose direction is further from the one most tiles agree on is ignored
-CACHE_MB = 200  # GDAL's block cache. Rows of a wide scene need 60 MB; GDAL's default is a twentieth of all memory
 
 
 @dataclass(frozen=True)
@@ -82,10 +80,13 @@ class TilePose(NamedTuple):
 
 
 class Strip(NamedTuple):
-    """Finished rows of a scene, and the poses of the row of tiles that finished them."""
+    """Finished rows of a scene, and the poses of the row of tiles that finished them.
+
+    planes: float32 [2,rows,W], heights and spread in metres, NaN without data. The next strip overwrites them.
+    """
 
     first_row: int
-    planes: np.ndarray  # float32 [2,rows,W]: heights and spread in metres, NaN without data
+    planes: np.ndarray
     poses: list[TilePose]
 
 
@@ -99,10 +100,11 @@ def predict_scene(path: Path, out: Path, ensemble: Ensemble, options: SceneOptio
     """
     if not path.exists():
         raise UserError(f"{path} missing; give an image file")
-    with rasterio.Env(GDAL_CACHEMAX=CACHE_MB), open_raster(path) as image:
+    with open_scene(path) as image:
         gsd_m = options.gsd_m or find_gsd_m(path)
         pixel = GroundPixel(gsd_m, gsd_m) if gsd_m else ground_pixel(image, path)
         own = SceneReader(image, path, options.bands)
+        warn_of_wide_rows(image, path, options.tile_px)
         square = None if pixel.is_square else SquareReader(own, pixel)
         if square:
             size = f"{pixel.x_m:.3f} m wide and {pixel.y_m:.3f} m high on the ground"
@@ -152,7 +154,7 @@ def rectify_scene(path: Path, out: Path, bands: tuple[int, ...], fill: bool) -> 
     """
     agl = out / f"{path.stem}_AGL.tif"
     pose = read_vflow(out / f"{path.stem}_VFLOW.json", agl)
-    with rasterio.Env(GDAL_CACHEMAX=CACHE_MB), open_raster(path) as image:
+    with open_scene(path) as image:
         return rectify_files(SceneReader(image, path, bands), agl, out, path.stem, pose, fill)
 
 
@@ -164,10 +166,11 @@ def predict_strips(
     rows, columns = tile_starts(height, tile_px), tile_starts(width, tile_px)
     tile_height, tile_width = min(tile_px, height), min(tile_px, width)
     weight = pyramid(tile_height, tile_width)
+    # For every row of tiles the same two arrays: new ones of their size would fragment memory more and more.
     sums = np.zeros((3, tile_height, width), np.float32)  # weighted heights, weighted spreads, weights
+    has_data = np.empty((tile_height, width), bool)
     bar = progress(None, "predict", total=len(rows) * len(columns), unit="tile")
     for row, next_row in zip(rows, [*rows[1:], height], strict=True):
-        has_data = np.zeros((tile_height, width), bool)
         poses = []
         for column in columns:
             window = Window(column, row, tile_width, tile_height)
@@ -180,19 +183,18 @@ def predict_strips(
                 sums[:, :, column : column + tile_width] += np.stack([heights, spread, np.ones_like(heights)]) * weight
             bar.update()
         done = next_row - row  # the next tiles do not reach these rows
+        planes, weights = sums[:2, :done], sums[2, :done]
         with np.errstate(invalid="ignore"):
-            planes = sums[:2, :done] / sums[2, :done]
-        planes[:, ~has_data[:done]] = np.nan
+            np.divide(planes, weights, out=planes)
+        for plane in planes:
+            plane[~has_data[:done]] = np.nan
         yield Strip(row, planes, poses)
         drop_rows(sums, done)
     bar.close()
 
 
 def drop_rows(sums: np.ndarray, count: int) -> None:
-    """Remove the first rows of sums [C,H,W], move the others up, and fill the end with zeros.
-
-    Done in place and piece by piece: a new array for every row of tiles would fragment memory more and more.
-    """
+    """Remove the first rows of sums [C,H,W] in place, move the others up, and fill the end with zeros."""
     height = sums.shape[1]
     for first in range(0, height, count):
         rest = sums[:, first + count : first + 2 * count]
@@ -244,7 +246,8 @@ def combine_poses(poses: np.ndarray) -> tuple[float, float]:
     weights = weights + 1e-9 * weights.sum() + 1e-12
     order = np.argsort(scales)
     half = np.searchsorted(np.cumsum(weights[order]), weights.sum() / 2)
-    differences = angle_error_rad(angles[:, None], angles)
-    near = differences[np.argmin(differences @ weights)] <= NEAR_RAD
+    # One row of the table of differences at a time: a scene of 100,000 x 100,000 px has 38,000 tiles.
+    central = np.argmin([angle_error_rad(angle, angles) @ weights for angle in angles])
+    near = angle_error_rad(angles[central], angles) <= NEAR_RAD
     direction = weights[near] @ flow_direction(angles[near])
     return max(float(scales[order[half]]), 0.0), float(direction_angle(direction))

@@ -1,14 +1,17 @@
 """Reading an image of any size, number of bands and depth by windows, as the 8-bit RGB that models need."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import rasterio
+from rasterio.enums import Interleaving
 from rasterio.windows import Window
 
 from geopose.cli import UserError
 from geopose.io.colours import bits, colour_table, rgb_bands
 from geopose.io.nodata import no_data
+from geopose.io.rasters import CACHE_BYTES
 
 STRETCH_PERCENT = (2.0, 98.0)
 OVERVIEW_PX = 1024  # the percentiles are measured on the image reduced to this side
@@ -84,3 +87,15 @@ class SceneReader:
         if min(map(len, values)) == 0:
             raise UserError(f"{self.path}: no pixel has data; give another image")
         return np.array([np.percentile(band, STRETCH_PERCENT) for band in values])
+
+
+def warn_of_wide_rows(image: rasterio.DatasetReader, path: Path, tile_px: int) -> None:
+    """Say on standard error when every tile of an image decodes whole rows of it, and GDAL cannot keep them."""
+    block_height, block_width = image.block_shapes[0]
+    bands = image.dtypes if image.interleaving == Interleaving.pixel else image.dtypes[:3]
+    row_bytes = image.width * sum(np.dtype(dtype).itemsize for dtype in bands)
+    kept_bytes = row_bytes * (tile_px + block_height)
+    if block_width > 2 * tile_px and kept_bytes > CACHE_BYTES:
+        sizes = f"{kept_bytes / 1e6:.0f} MB, and {CACHE_BYTES / 1e6:.0f} MB are kept"
+        remedy = "copy it first with 'gdal_translate -co TILED=YES -co BIGTIFF=IF_SAFER' to be much faster"
+        print(f"warning: {path}: every tile decodes rows of full width again ({sizes}); {remedy}", file=sys.stderr)

@@ -14,6 +14,8 @@ from geopose.geometry import Pose, stretch_pose
 from geopose.inference.ground_size import GroundPixel
 from geopose.inference.scene_reader import SceneReader
 
+MASK_PX = 1024  # columns of the image whose bands are read at once for their mask
+
 
 class SquareReader:
     """Windows of an image on square pixels of gsd_m, the longer side of the image's own pixels.
@@ -55,8 +57,11 @@ class SquareReader:
         end = min(end, height)
         rows = ((np.arange(first, end) + 0.5) / self.factors[0]).astype(int) - first_row
         columns = ((np.arange(width) + 0.5) / self.factors[1]).astype(int)
-        own = planes[:, rows.clip(0, count - 1)][:, :, columns.clip(0, planes.shape[2] - 1)]
-        own[:, ~self.reader.has_data(Window(0, first, width, end - first))] = np.nan
+        own = planes[:, rows.clip(0, count - 1)[:, None], columns.clip(0, planes.shape[2] - 1)]
+        for left in range(0, width, MASK_PX):
+            part = own[..., left : left + MASK_PX]
+            data = self.reader.has_data(Window(left, first, part.shape[2], end - first))
+            np.copyto(part, np.nan, where=~data)
         return first, own
 
     def restore_pose(self, pose: Pose) -> Pose:

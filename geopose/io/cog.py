@@ -20,7 +20,7 @@ COG = {
     "predictor": "yes",  # 3 for floats, 2 for integers
     "overview_resampling": "average",  # pixels without data are left out; of a mask's zeros and ones, the majority wins
     "bigtiff": "if_safer",
-    "num_threads": "all_cpus",
+    "num_threads": 4,  # each holds several blocks, so that 64 need 300 MB more
 }
 ROOM = 2  # bytes that a translation needs at the same time, per byte of the draft: the copy and its overviews, twice
 

@@ -38,6 +38,9 @@ UNKNOWN_VALUES = f"{UNKNOWN_CM} or NaN"  # for messages
 MAX_AGL_M = (UNKNOWN_CM - 1) / CM_PER_M
 LIKELY_AGL_M = (-100.0, 1000.0)  # known heights outside are no data that the file does not call so, or another unit
 MAX_PIXELS = 500_000_000  # limit for rasters that are read completely
+# GDAL's limit for decoded blocks while a scene is read and written by windows. By default it is a twentieth of the
+# machine's memory, or GDAL_CACHEMAX of the environment. 1024 rows of 20,000 px need 61 MB, or 123 MB with 16 bits.
+CACHE_BYTES = 200 * 2**20
 DEFLATE = {"compress": "deflate", "zlevel": 1}  # three times as fast as the default level, and files are 5 % larger
 # Crops of a large tile are read fastest from this format. A higher level slows writing only, and files get smaller.
 PREPARED = {"driver": "GTiff", "tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "zstd", "zstd_level": 9}
@@ -67,6 +70,13 @@ def open_raster(path: str | os.PathLike) -> Iterator[DatasetReader]:
             if Path(file).is_file() and is_damaged_png(Path(file)):
                 raise UserError(f"{file}: truncated or damaged; copy or create the file again")
         yield raster
+
+
+@contextmanager
+def open_scene(path: str | os.PathLike) -> Iterator[DatasetReader]:
+    """open_raster for an image of any size. Until it is closed, GDAL keeps CACHE_BYTES of blocks of all open files."""
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), open_raster(path) as image:  # rasterio takes bytes, unlike GDAL
+        yield image
 
 
 @contextmanager

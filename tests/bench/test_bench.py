@@ -1,19 +1,21 @@
 """The two ways that `make bench` compares give the same answers; a user's mistake is reported in one line."""
 
 import cProfile
+import re
 
 import numpy as np
 import pytest
-from helpers import RELEASED, assert_user_error, ok, run, run_alone, write_competition
+from helpers import RELEASED, REPO, assert_user_error, ok, run, run_alone, write_competition
 
 from geopose.bench.command import measure_probe
 from geopose.bench.lean import measure, perfect_ground, places_of_test_half, see_twice, summarise
 from geopose.bench.lean_page import describe_lean
+from geopose.bench.process import MAKEFILE_ALLOCATOR
 from geopose.bench.rectify import rectify_by_sorting
 from geopose.bench.renderer import RENDER_PARTS
 from geopose.bench.score import score_in_two_passes
 from geopose.bench.table import Row, format_table
-from geopose.bench.timing import alternate, time_shares
+from geopose.bench.timing import alternate, forget_peak, peak_memory_mb, time_shares
 from geopose.cli import UserError
 from geopose.inference.rectify import rectify
 from geopose.scoring.evaluate import evaluate
@@ -128,3 +130,21 @@ def test_an_unknown_item_is_refused():
 def test_an_unknown_probe_is_refused():
     with pytest.raises(UserError, match=r"d5 is unknown.*d4"):
         measure_probe("d5", "runs/x")
+
+
+def test_the_peak_of_a_process_does_not_contain_its_parents():
+    ballast = np.ones(50_000_000)  # 400 MB
+    code = "from geopose.bench.timing import peak_memory_mb; print(peak_memory_mb())"
+    assert peak_memory_mb() > ballast.nbytes / 2**20 > 4 * float(ok(run_alone("-c", code)))
+
+
+def test_a_forgotten_peak_does_not_count():
+    bytearray(b"x" * 300_000_000)
+    before_mb = peak_memory_mb()
+    forget_peak()
+    assert peak_memory_mb() < before_mb - 200
+
+
+def test_the_allocator_is_measured_as_the_makefile_sets_it():
+    text = (REPO / "Makefile").read_text()
+    assert dict(re.findall(r"^export (MALLOC_\w+) = (\d+)$", text, re.MULTILINE)) == MAKEFILE_ALLOCATOR
