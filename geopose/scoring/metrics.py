@@ -30,6 +30,7 @@ COLUMNS = (
     "pixels",  # pixels of known truth
     "agl",  # sum of t
     "agl_squared",
+    "agl_product",  # sum of p t over known pixels with a finite prediction
     "agl_error",  # sum of e^2 over known pixels with a finite prediction
     "agl_bad",  # sum of t^2 over the other known pixels: the honest score adds it to the error
     "flow",  # sum of flow x and flow y
@@ -111,6 +112,7 @@ class PoseScores:
             "pixels": heights.pixels,
             "agl": heights.t,
             "agl_squared": heights.tt,
+            "agl_product": heights.et + heights.good_tt,
             "agl_error": heights.ee,
             "agl_bad": bad_tt,
             "flow": heights.t * true_flow_per_m.sum(),
@@ -140,9 +142,14 @@ class PoseScores:
         """The scores so far.
 
         {"cities": {city: {"agl_r2", "vflow_r2", "r2", "honest_agl_r2", "honest_vflow_r2", "honest_r2", "agl_rmse_m"
-        (honest), "angle_error_deg", "scale_error_px_per_m" (means over images, NaN when all failed), "bad_pixels",
-        "images"}}, "final_r2", "honest_r2", "bad_pixels", "unscored_cities"}. The last is a list of the cities without
-        any known pixel. The final scores are means over the other cities. Raises ValueError when there are none.
+        (honest), "standing_m", "true_standing_m", "angle_error_deg", "scale_error_px_per_m" (means over images, NaN
+        when all failed), "bad_pixels", "images"}}, "final_r2", "honest_r2", "bad_pixels", "unscored_cities"}. The last
+        is a list of the cities without any known pixel. The final scores are means over the other cities. Raises
+        ValueError when there are none.
+
+        standing_m and true_standing_m are the mean predicted and true height of what stands on the ground: each pixel
+        counts by its true height, so ground counts nothing, and unknown predictions count as height 0. Their ratio is
+        the slope sum(p t) / sum(t t). It shows by how much heights are too low, which R2 does not.
         """
         cities, unscored = {}, []
         for city, values in zip(self.cities, self.sums.tolist(), strict=True):
@@ -183,6 +190,8 @@ def _city_scores(row: dict[str, float]) -> dict:
         "honest_agl_r2": honest_agl_r2,
         "honest_vflow_r2": honest_vflow_r2,
         "honest_r2": (honest_agl_r2 + honest_vflow_r2) / 2,
+        "standing_m": row["agl_product"] / row["agl"] if row["agl"] else math.nan,
+        "true_standing_m": row["agl_squared"] / row["agl"] if row["agl"] else math.nan,
         "agl_rmse_m": math.sqrt((row["agl_error"] + row["agl_bad"]) / max(row["pixels"], 1)),
         "angle_error_deg": math.degrees(row["angle_error"] / passed) if passed else math.nan,
         "scale_error_px_per_m": row["scale_error"] / passed if passed else math.nan,

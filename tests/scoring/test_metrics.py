@@ -105,6 +105,18 @@ def test_a_case_computed_manually():
     assert row["agl_rmse_m"] == pytest.approx(np.sqrt(2))
 
 
+def test_standing_heights_do_not_depend_on_ground_and_count_unknown_predictions_as_0():
+    """Heights of 10 and 30 m, predicted 8 and 15 m: weighted by the true height (80 + 450) / 40, and 1000 / 40."""
+    true, pred = np.array([[0.0, 0.0, 10.0, 30.0, np.nan]]), np.array([[0.0, 5.0, 8.0, 15.0, 99.0]])
+    row = scored({"ARG": [(pred, true, 1.0, 1.0, 0.0, 0.0)]}).compute()["cities"]["ARG"]
+    assert (row["standing_m"], row["true_standing_m"]) == pytest.approx((13.25, 25))
+    pred[0, 2] = np.nan
+    row = scored({"ARG": [(pred, true, 1.0, 1.0, 0.0, 0.0)]}).compute()["cities"]["ARG"]
+    assert (row["standing_m"], row["true_standing_m"]) == pytest.approx((11.25, 25))
+    flat = scored({"ARG": [(pred, 0 * true, 1.0, 1.0, 0.0, 0.0)]}).compute()["cities"]["ARG"]
+    assert np.isnan(flat["standing_m"]) and np.isnan(flat["true_standing_m"])
+
+
 def test_nothing_is_clipped():
     true = np.array([[0.0, 1.0]])
     row = scored({"ARG": [(np.array([[100.0, -50.0]]), true, 1.0, 1.0, 0.0, 0.0)]}).compute()["cities"]["ARG"]
