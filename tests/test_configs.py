@@ -9,7 +9,7 @@ import torch
 from geopose.adaptation.config import load_translate_config
 from geopose.config import load_config
 from geopose.models.model import count_parameters, create_model
-from geopose.runs.compare import list_jobs, read_plan
+from geopose.runs.plan import Place, list_jobs, read_plan
 from geopose.synthetic.dataset import Options
 from geopose.training.losses import PoseLoss
 
