@@ -1,10 +1,12 @@
 """What learning from unlabelled images costs: steps of training with and without them, and of a translation network."""
 
 import time
+from functools import partial
 from statistics import median
 
 import numpy as np
 
+from geopose.adaptation.colours import ColourTransfer
 from geopose.adaptation.config import load_translate_config
 from geopose.adaptation.images import PairDataset, find_targets
 from geopose.bench.inputs import CONFIG, Inputs, train_settings
@@ -20,7 +22,7 @@ STEPS = ["train.epochs=1", "train.steps_per_epoch=8"]
 
 
 def bench_adaptation(inputs: Inputs) -> list[Row]:
-    """Processor times: of steps on four crops of 128 px, and on four unlabelled ones of the test half; of a translation."""
+    """Processor times of training on four crops of 128 px, also with four unlabelled ones, and of a translation."""
     return [*bench_steps(inputs), *bench_translation(inputs)]
 
 
@@ -41,22 +43,22 @@ def bench_steps(inputs: Inputs) -> list[Row]:
 
 
 def bench_translation(inputs: Inputs) -> list[Row]:
-    """Median step of a translation network on its own crops, reading a pair of these, and translating a tile."""
-    from geopose.adaptation.networks import translate_rgb
-    from geopose.adaptation.runner import TranslationRunner, train_generator
+    """Median step of a translation network, reading a pair of its crops, and translating a tile by each method."""
+    from geopose.adaptation.networks import Generator, translate_rgb
+    from geopose.adaptation.runner import TranslationRunner
 
     config = load_translate_config(TRANSLATION, STEPS)
     table, folder = read_train_table(inputs.small), inputs.small.parent / "translation"
     targets = find_targets(inputs.small / "test", table, config.data.crop_px, None, ())
     pairs = PairDataset(table.rgb, targets, (), config.data.crop_px, config.seed)
-    step = seconds_per_step(TranslationRunner, config, folder, pairs, [])
-    generator = train_generator(config, folder, pairs, [])
-    rgb = read_rgb(table.rgb[0])
-    times = {
-        f"a step on {config.data.batch_size} pairs of crops": step,
-        "reading a pair of crops": median_processor_time(lambda: pairs[0]),
-        f"translating {rgb.shape[0]} x {rgb.shape[1]} px": median_processor_time(lambda: translate_rgb(generator, rgb)),
-    }
+    folder.mkdir()
+    step = seconds_per_step(TranslationRunner, config, folder, pairs, table.rgb[:1])
+    generator, rgb = Generator(config.network.width, config.network.blocks), read_rgb(table.rgb[0])
+    calls = {"reading a pair of crops": lambda: pairs[0], "a tile by gan": lambda: translate_rgb(generator, rgb)}
+    for method in ("fda", "histogram"):
+        transfer = ColourTransfer(method, config.colour, targets, (), config.seed)
+        calls[f"a tile by {method}"] = partial(transfer, rgb, table.id[0])
+    times = {"a step of gan": step} | {what: median_processor_time(call) for what, call in calls.items()}
     return [Row(f"translation, {what}", format_seconds(seconds), "", None, "") for what, seconds in times.items()]
 
 
