@@ -28,8 +28,7 @@ from geopose.io.rasters import read_rgb
 from geopose.models.checkpoints import load_weights, read_state, save_state, save_weights
 from geopose.training.callbacks import MetricsCsv
 from geopose.training.engine import EngineRunner
-from geopose.training.means import RunningMeans
-from geopose.training.processes import check_processes
+from geopose.training.processes import RunningMeans, check_processes
 from geopose.training.progress import ProgressCallback
 from geopose.training.resume import COUNTERS, STATE_FILE
 from geopose.training.schedule import Schedule, epoch_ends, fixed_boundaries

@@ -26,8 +26,7 @@ from geopose.runs.folder import (
 from geopose.scoring.metrics import PoseScores
 from geopose.training.losses import LOSS_PARTS
 from geopose.training.manifest import describe_environment
-from geopose.training.means import RunningMeans
-from geopose.training.processes import all_reduce_sum
+from geopose.training.processes import RunningMeans, all_reduce_sum
 from geopose.training.progress import ProgressCallback
 from geopose.training.resume import STATE_FILE
 from geopose.training.snapshots import snapshot

@@ -13,7 +13,7 @@ from geopose.config import Config, LossConfig
 from geopose.devices import autocast, move_batch
 from geopose.geometry import magnitude
 from geopose.training.losses import lean_weight
-from geopose.training.means import RunningMeans
+from geopose.training.processes import RunningMeans
 
 
 class FeatureTieCallback(Callback):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from helpers import assert_user_error, ok, run, run_alone, write_competition
 
+from geopose.bench import inputs
 from geopose.bench.command import measure_probe
 from geopose.bench.lean import measure, perfect_ground, places_of_test_half, see_twice, summarise
 from geopose.bench.rectify import rectify_by_sorting
@@ -54,6 +55,14 @@ def test_figures_of_lean_removal_are_best_for_the_render_and_better_for_ours():
     assert 1 > render["iou"] > ours["iou"] > common["iou"] > 0.3  # a hidden roof is no roof of the perfect ground
     assert ours["precision"] > common["precision"]
     assert 0 < ours["filled"] < ours["mean_ground"]
+
+
+def test_inputs_are_made_only_for_a_measurement_that_asks(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(inputs, "render", lambda folder, options: made.append(options.size) or folder)
+    given = inputs.Inputs(tmp_path, tmp_path / "run")
+    assert given.trained == tmp_path / "run" and made == []
+    assert [given.large, given.large] == [tmp_path / "large"] * 2 and made == [inputs.LARGE_PX]
 
 
 def test_functions_are_called_alternately():
