@@ -9,6 +9,7 @@ FOLDS  ?= 10
 SPLIT  ?= stratified
 RUNS   ?=
 IMAGE  ?=
+REAL   ?=
 RUN    ?= $(RUN_DIR)/fold$(FOLD)
 TTA    ?= d4
 GPUS   ?= 1
@@ -109,14 +110,14 @@ blend: folds ## train lite0_imagenet on three folds and lite0_rdtsc on two, and 
 	        ARGS="run.dir=runs/blend/$$run train.max_minutes=40 train.keep_checkpoints=5" || exit 1; done
 	$(PY) -m geopose blend configs/blend/lite0.yaml --data $(call quoted,$(DATA))
 
-# Always from data/synthetic, which configs/adapt/lite0.yaml names. Of data/other's training half only images are used.
-adapt: $(READY) ## what unlabelled images of other cities are worth: translate, train, score; docs/adapt.md (two hours)
-	@$(MAKE) --no-print-directory folds DATA=data/synthetic SPLIT=stratified FOLDS=10
-	[ -e data/other/metadata.csv ] || $(PY) -m tests.other_cities --out data/other
-	@$(MAKE) --no-print-directory folds DATA=data/other SPLIT=stratified FOLDS=10
-	for method in fda histogram gan; do $(PY) -m geopose translate --from data/synthetic --to data/other/train \
-	    --out data/adapt/$$method --method $$method || exit 1; done
-	$(PY) -m geopose compare configs/adapt/lite0.yaml --data data/other --folds data/other/folds-stratified10.csv
+# Of data/other's training half only the images are used, except by the row of true labels. REAL is a folder with images
+# in test/ and their labels in truth/: then these images are the unlabelled ones, and their labels are for scoring only.
+adapt: folds ## what unlabelled images of other cities, or of REAL, are worth; docs/adapt.md or docs/adapt_real.md (two and a half hours)
+	@[ -n $(call quoted,$(REAL)) ] || [ -e data/other/metadata.csv ] || $(PY) -m tests.other_cities --out data/other
+	@[ -n $(call quoted,$(REAL)) ] || $(MAKE) --no-print-directory folds DATA=data/other SPLIT=stratified FOLDS=10
+	$(PY) -m geopose compare configs/adapt/lite0.yaml --data $(call quoted,$(DATA)) --folds $(call quoted,$(SPLITS)) --fold $(FOLD) \
+	    $(if $(REAL),--test $(call quoted,$(REAL)) --unlabelled $(call quoted,$(REAL)/test) --without true_labels \
+	    --runs runs/adapt_real --out docs/adapt_real,--test data/other --unlabelled data/other/train)
 
 # The released run uses tiles of other seeds than the default, and larger ones. The first stage wants a GPU and many
 # cores. Each later stage starts from a mean of those before, on other tiles. The released weights are the mean of the

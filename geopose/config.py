@@ -226,8 +226,8 @@ def load_config(path: str | Path, overrides: list[str] = ()) -> Config:
 def load_settings(schema: DictConfig, path: str | Path, overrides: list[str] = ()):
     """The dataclass of a schema, filled from a YAML file and key=value overrides. Interpolations are resolved.
 
-    Raises UserError for a missing file, an unknown key (with the nearest known one), a value of the wrong type, or an
-    unknown choice.
+    Raises UserError for a missing file, an unknown key (with the nearest known one), a value of the wrong type, an
+    unknown choice, or a number outside its range.
     """
     path = Path(path)
     if not path.exists():
@@ -240,15 +240,16 @@ def load_settings(schema: DictConfig, path: str | Path, overrides: list[str] = (
         layers = OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides))
         for layer, source in zip(layers, (str(path), "command line"), strict=True):
             _refuse_unknown_keys(layer, schema, source)
-        return OmegaConf.to_object(OmegaConf.merge(schema, *layers))
+        config = OmegaConf.to_object(OmegaConf.merge(schema, *layers))
     except (OmegaConfBaseException, ValueError) as error:
         module = OmegaConf.get_type(schema).__module__.replace(".", "/")
         raise UserError(f"{path}: {one_line(error)}; compare with {module}.py") from None
+    check_values(flatten(OmegaConf.structured(config)))
+    return config
 
 
 def check_config(config: Config) -> None:
-    """Refuse unknown choices, numbers outside their ranges, and settings that do not fit each other."""
-    check_values(flatten(OmegaConf.structured(config)))
+    """Refuse settings that do not fit each other."""
     try:
         BlendConfig(zooms=tuple(config.predict.zooms), zoom_weights=tuple(config.predict.zoom_weights))
     except UserError as error:  # its text names the flags of predict.py

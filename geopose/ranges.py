@@ -1,4 +1,7 @@
-"""The values that the settings of config.py may have: choices of words and ranges of numbers."""
+"""The values that settings may have: choices of words and ranges of numbers.
+
+They are those of config.py. Settings of the same names in adaptation/config.py have the same.
+"""
 
 from omegaconf import OmegaConf
 
@@ -70,10 +73,10 @@ def check_values(
 ) -> None:
     """Raise UserError for the first value outside its choices or range. values: dotted key -> value, see flatten."""
     for key, choices in choices_of.items():
-        if values[key] not in choices:
+        if key in values and values[key] not in choices:
             raise UserError(f"{key}={values[key]} is unknown; there are {', '.join(choices)}")
     for interval, keys in ranges.items():
-        for key in keys:
+        for key in (key for key in keys if key in values):
             given = values[key] if OmegaConf.is_list(values[key]) else [values[key]]
             if not all(value is None or lies_in(value, interval) for value in given):
                 raise UserError(f"{key}={values[key]} must {describe_interval(interval)}")

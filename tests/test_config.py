@@ -9,6 +9,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from geopose.adaptation import config as adaptation_config
+from geopose.adaptation.config import TranslateConfig
 from geopose.cli import UserError
 from geopose.config import (
     AugmentConfig,
@@ -110,6 +112,16 @@ def test_every_number_has_a_range():
     names = {name for kind in kinds for name, of in kind.items() if re.search("int|float", str(of))}
     numbers = {key for key in schema if key.split(".")[-1] in names and not key.startswith("predict.")} | {"seed"}
     assert numbers == {key for keys in RANGES.values() for key in keys}
+
+
+def test_every_number_of_a_translation_has_a_range():
+    """Its own, or that of the setting of the same name."""
+    schema = flatten(OmegaConf.structured(TranslateConfig))
+    numbers = {key for key, value in schema.items() if not isinstance(value, str)}
+    ranges = [*RANGES.values(), *adaptation_config.RANGES.values()]
+    assert numbers == {key for keys in ranges for key in keys if key in schema}
+    with pytest.raises(UserError, match=r"train\.epochs=0 must be 1 or more"):
+        adaptation_config.load_translate_config(ROOT / "configs" / "translate" / "small.yaml", ["train.epochs=0"])
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import torch
 from geopose.adaptation.config import load_translate_config
 from geopose.config import load_config
 from geopose.models.model import count_parameters, create_model
-from geopose.runs.compare import list_jobs, read_plan
+from geopose.runs.plan import Place, list_jobs, read_plan
 from geopose.synthetic.dataset import Options
 from geopose.training.losses import PoseLoss
 
@@ -66,11 +66,12 @@ def test_a_config_states_its_command_hardware_hours_and_size(path):
 @pytest.mark.parametrize("path", LISTS, ids=lambda p: p.parent.name)
 def test_the_variants_of_a_list_take_crops_that_the_default_tiles_hold(path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    jobs = list_jobs(read_plan(path), ["data.root=data"], Path("runs"), "fold0")
+    plan, place = read_plan(path), Place("data", "data/folds.csv", 0, "data", "images", Path("runs"))
+    jobs = list_jobs(plan, plan.variants, plan.seeds, place)
     assert jobs
     for job in jobs:
-        config = load_config(job.config, job.overrides)
-        assert config.augment.crop_px / config.model.input_zoom <= Options().size, job.variant
+        config = load_config(job.variant.config, job.overrides)
+        assert config.augment.crop_px / config.model.input_zoom <= Options().size, job.variant.name
 
 
 @pytest.mark.parametrize("path", TRANSLATIONS, ids=lambda p: p.stem)

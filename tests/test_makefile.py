@@ -52,6 +52,7 @@ def make(tmp_path):
             ["configs/lite0_rdtsc.yaml", f"data.root={DATA}", "data.fold=1", "run.dir=runs/blend/lite0_rdtsc/fold1"],
         ),
         ("compare", ["--data", DATA, "--folds", f"{DATA}/folds-stratified10.csv"]),
+        ("adapt", ["--data", DATA, "--test", "data/other", "--unlabelled", "data/other/train"]),
         ("splits", ["--data", DATA, "--folds", f"{DATA}/folds-stratified4.csv"]),
         ("demo", ["demo", IMAGE]),
         ("report", ["--data", DATA, "--pred", OUT]),
@@ -62,6 +63,12 @@ def make(tmp_path):
 def test_a_path_with_spaces_is_one_argument(make, target, words):
     calls = make(target, DATA=DATA, OUT=OUT, IMAGE=IMAGE, RUN="my run/fold0")
     assert any(set(words) <= set(call) for call in calls), calls
+
+
+def test_real_images_replace_the_other_cities(make):
+    calls = make("adapt", DATA=DATA, REAL="my town")
+    assert {"my town", "my town/test", "true_labels", "runs/adapt_real", "docs/adapt_real"} < set(calls[-1])
+    assert not any("tests.other_cities" in call or "data/other" in " ".join(call) for call in calls)
 
 
 def test_existing_data_and_truth_are_found(make, tmp_path):

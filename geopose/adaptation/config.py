@@ -89,32 +89,26 @@ class TranslateConfig:
     check: CheckConfig = field(default_factory=CheckConfig)
 
 
-CHOICES = {"train.precision": ("fp32", "tf32", "bf16"), "train.device": ("auto", "cpu", "cuda")}
-# fmt: off
+# Beside those of ranges.py.
+CHOICES = {"train.precision": ("fp32", "tf32", "bf16")}
 RANGES = {
-    "[0, 4294967295]": ("seed",),
     "[64, inf)": ("data.crop_px",),
-    "[0, inf)": ("data.workers", "loss.nce_weight", "loss.edge_weight", "optim.min_lr"),
-    "[1, inf)": (
-        "data.batch_size", "network.width", "network.blocks", "network.discriminator_width", "train.epochs",
-        "train.steps_per_epoch", "train.gpus", "check.tiles",
-    ),
+    "[0, inf)": ("loss.nce_weight", "loss.edge_weight"),
+    "[1, inf)": ("network.width", "network.blocks", "network.discriminator_width", "check.tiles"),
     "[2, inf)": ("loss.nce_patches",),
-    "(0, inf)": ("loss.nce_temperature", "optim.lr", "check.limit_px"),
+    "(0, inf)": ("loss.nce_temperature", "check.limit_px"),
     "[0, 0.5]": ("colour.fda_beta",),
     "[0, 1]": ("colour.histogram_blend",),
 }
-# fmt: on
 
 
 def load_translate_config(path: str | Path, overrides: list[str] = ()) -> TranslateConfig:
     """Settings of a file of configs/translate/. Raises UserError as load_settings does, and for unfit values."""
     config = load_settings(OmegaConf.structured(TranslateConfig), path, overrides)
-    values = flatten(OmegaConf.structured(config))
-    check_values(values, CHOICES, RANGES)
-    for key in ("colour.fda_beta", "colour.histogram_blend"):
-        if len(values[key]) != 2 or values[key][0] > values[key][1]:
-            raise UserError(f"{key}={values[key]} must be an interval: two numbers, the smaller one first")
+    check_values(flatten(OmegaConf.structured(config)), CHOICES, RANGES)
+    for name, interval in vars(config.colour).items():
+        if len(interval) != 2 or interval[0] > interval[1]:
+            raise UserError(f"colour.{name}={interval} must be an interval: two numbers, the smaller one first")
     if config.data.crop_px % 4:
         raise UserError(f"data.crop_px={config.data.crop_px} must be a multiple of 4")
     return config

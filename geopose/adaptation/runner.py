@@ -1,7 +1,5 @@
 """Training a translation network: `train_generator` and its Catalyst runner with two optimizers."""
 
-import math
-import time
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +18,7 @@ from geopose.adaptation.images import PairDataset
 from geopose.adaptation.losses import edge_loss, patch_nce, realness_loss
 from geopose.adaptation.networks import Generator, Translator, create_discriminator, to_signed, translate_rgb
 from geopose.adaptation.registration import moved_px
-from geopose.cli import UserError, progress
+from geopose.cli import UserError
 from geopose.config import save_config
 from geopose.data.dataset import DrawSampler
 from geopose.data.loader import OneThreadLoader
@@ -30,7 +28,8 @@ from geopose.io.rasters import read_rgb
 from geopose.models.checkpoints import load_weights, read_state, save_state, save_weights
 from geopose.training.callbacks import MetricsCsv
 from geopose.training.engine import EngineRunner
-from geopose.training.processes import all_reduce_sum, check_processes
+from geopose.training.processes import RunningMeans, check_processes
+from geopose.training.progress import ProgressCallback
 from geopose.training.resume import COUNTERS, STATE_FILE
 from geopose.training.schedule import Schedule, epoch_ends, fixed_boundaries
 
@@ -60,7 +59,7 @@ class TranslationRunner(EngineRunner):
 
     def __init__(self, config: TranslateConfig, folder: Path, pairs: PairDataset, held_out: list[str]):
         super().__init__()
-        self.config, self.folder, self.pairs, self.held_out = config, folder, pairs, held_out
+        self.config, self.run_dir, self.pairs, self.held_out = config, folder, pairs, held_out
         self.device, self.gpus = pick_device(config.train.device), config.train.gpus
         self.precision = pick_precision(config.train.precision, self.device)
         check_processes(self.gpus, self.device)
@@ -113,20 +112,20 @@ class TranslationRunner(EngineRunner):
         return {name: torch.optim.lr_scheduler.LambdaLR(part, schedule) for name, part in optimizer.items()}
 
     def get_callbacks(self):
-        return {"step": AdversarialStep(), "samples": SampleCallback(), "progress": ProgressCallback()}
+        return {"step": AdversarialStep(), "samples": SampleCallback(), "progress": EpochLine()}
 
     def get_loggers(self):
         return {
-            "csv": MetricsCsv(self.folder / "metrics.csv"),
-            "tensorboard": dl.TensorboardLogger(str(self.folder / "tensorboard"), log_batch_metrics=False),
+            "csv": MetricsCsv(self.run_dir / "metrics.csv"),
+            "tensorboard": dl.TensorboardLogger(str(self.run_dir / "tensorboard"), log_batch_metrics=False),
         }
 
     def on_experiment_start(self, runner):
         super().on_experiment_start(runner)
         allow_tf32(self.precision == "tf32")  # for the backward pass, which autocast does not cover
-        path = self.folder / STATE_FILE
+        path = self.run_dir / STATE_FILE
         if self.engine.is_main_process:
-            remove_unfinished(self.folder)
+            remove_unfinished(self.run_dir)
         if path.exists():
             self.restore(read_state(path, self.engine.device))
 
@@ -138,13 +137,13 @@ class TranslationRunner(EngineRunner):
     def on_epoch_end(self, runner):
         super().on_epoch_end(runner)  # writes the epoch's metrics, so the saved state never lacks their row
         if self.engine.is_main_process:
-            save_state(self.state(), self.folder / STATE_FILE)
+            save_state(self.state(), self.run_dir / STATE_FILE)
         self.engine.wait_for_everyone()
 
     def on_experiment_end(self, runner):
         if self.engine.is_main_process:
-            save_weights(self.generator, self.folder / WEIGHTS)
-            (self.folder / STATE_FILE).unlink(missing_ok=True)
+            save_weights(self.generator, self.run_dir / WEIGHTS)
+            (self.run_dir / STATE_FILE).unlink(missing_ok=True)
         self.engine.wait_for_everyone()
         super().on_experiment_end(runner)
 
@@ -182,7 +181,7 @@ class AdversarialStep(IBackwardCallback, IOptimizerCallback, ISchedulerCallback)
         Callback.__init__(self, order=CallbackOrder.Backward)  # the interfaces' own orders differ
 
     def on_loader_start(self, runner) -> None:
-        self.sums = torch.zeros(len(LOSSES) + 1, dtype=torch.float64)
+        self.means = RunningMeans(*LOSSES)
 
     def on_batch_end(self, runner) -> None:
         judge, translated = runner.model["discriminator"], runner.outputs["translated"]
@@ -201,9 +200,7 @@ class AdversarialStep(IBackwardCallback, IOptimizerCallback, ISchedulerCallback)
         self.step(runner, "translator", total)
         judge.requires_grad_(True)
 
-        values = torch.stack([losses[name].detach() for name in LOSSES]).double().cpu()
-        runner.batch_metrics.update(zip(LOSSES, values.tolist(), strict=True))
-        self.sums += torch.cat([values, torch.ones(1, dtype=torch.float64)])
+        self.means.add(*(losses[name] for name in LOSSES))
 
     def step(self, runner, name: str, loss: torch.Tensor) -> None:
         """Apply the gradients of a loss to one of the networks. Raises UserError when the loss is not finite."""
@@ -215,8 +212,7 @@ class AdversarialStep(IBackwardCallback, IOptimizerCallback, ISchedulerCallback)
         runner.scheduler[name].step()
 
     def on_loader_end(self, runner) -> None:
-        sums = all_reduce_sum(self.sums, runner.engine.device)
-        runner.loader_metrics.update(zip(LOSSES, (sums[:-1] / sums[-1]).tolist(), strict=True))
+        runner.loader_metrics |= self.means.compute(runner.engine.device)
         runner.loader_metrics["lr"] = runner.optimizer["translator"].param_groups[0]["lr"]
 
 
@@ -245,28 +241,9 @@ def middle(rgb: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(rgb[top : top + PICTURE_PX, left : left + PICTURE_PX])
 
 
-class ProgressCallback(Callback):
-    """On a terminal a progress bar, otherwise one line per epoch. train.log gets the lines."""
+class EpochLine(ProgressCallback):
+    """The losses of an epoch, and by how much the sample pictures moved."""
 
-    def __init__(self):
-        super().__init__(order=CallbackOrder.External)
-
-    def on_loader_start(self, runner) -> None:
-        if runner.engine.is_main_process:
-            self.start = time.monotonic()
-            self.bar = progress(None, f"epoch {runner.epoch_step}", len(runner.loader), "step")
-
-    def on_batch_end(self, runner) -> None:
-        if runner.engine.is_main_process:
-            self.bar.update()
-
-    def on_loader_end(self, runner) -> None:
-        if not runner.engine.is_main_process:
-            return
-        self.bar.close()
-        shown = {name: runner.loader_metrics.get(name, math.nan) for name in (*LOSSES, "moved_px")}
-        losses = ", ".join(f"{name} {value:.3f}" for name, value in shown.items())
-        line = f"epoch {runner.epoch_step}: {losses}, {time.monotonic() - self.start:.0f} s"
-        print(line, flush=True)
-        with (runner.folder / "train.log").open("a") as log:
-            log.write(f"{time.strftime('%F %T')} {line}\n")
+    def describe(self, runner) -> str:
+        metrics = runner.epoch_metrics["train"]
+        return ", ".join(f"{name} {metrics[name]:.3f}" for name in (*LOSSES, "moved_px"))

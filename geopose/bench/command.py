@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from geopose.bench.adaptation import bench_adaptation
-from geopose.bench.inputs import Inputs, make_inputs
+from geopose.bench.inputs import Inputs
 from geopose.bench.lean_page import describe_lean
 from geopose.bench.prediction import bench_overlap, bench_precision, bench_tta
 from geopose.bench.probes import PROBES
@@ -128,7 +128,7 @@ def measure_items(names: list[str], trained: Path | None) -> list[Row]:
     """The rows of some items, on inputs that are made for them and removed at the end."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        inputs = make_inputs(Path(folder), trained)
+        inputs = Inputs(Path(folder), trained)
         for name in progress(names, "bench", unit="item"):
             rows += ITEMS[name](inputs)
     return rows

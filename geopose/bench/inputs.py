@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from geopose.bench.process import run_geopose
@@ -15,26 +16,41 @@ LARGE_TEST = 4  # test tiles of the large competition folder
 
 @dataclass(frozen=True)
 class Inputs:
-    """Competition folders of large and of small tiles, a run of two steps on the small ones, and a trained run."""
+    """Competition folders of large and of small tiles, a run of two steps on the small ones, and a trained run.
 
-    large: Path
-    small: Path
-    run: Path
-    trained: Path
-
-
-def make_inputs(root: Path, trained: Path | None) -> Inputs:
-    """Render the tiles and train the run in the folder root. This takes minutes and is not measured.
-
-    trained: a trained run; None uses the run of two steps in its place.
+    They are made in the folder root when a measurement asks for them. This takes minutes and is not measured. given: a
+    trained run; None uses the run of two steps in its place.
     """
-    make_dataset(root / "large", Options(train=2, test=LARGE_TEST, size=LARGE_PX, rgb_format="j2k"))
-    make_dataset(root / "small", Options(train=8, test=20, size=512, rgb_format="j2k"))
-    for tiles in ("large", "small"):
-        prepare(root / tiles, os.cpu_count())
-    run_geopose("folds", "--data", root / "small", "--out", root / "folds.csv", "--num-folds", 2)
-    run_geopose("train", CONFIG, *train_settings(root), f"run.dir={root / 'run'}", "train.steps_per_epoch=2")
-    return Inputs(root / "large", root / "small", root / "run", trained or root / "run")
+
+    root: Path
+    given: Path | None
+
+    @cached_property
+    def large(self) -> Path:
+        return render(self.root / "large", Options(train=2, test=LARGE_TEST, size=LARGE_PX, rgb_format="j2k"))
+
+    @cached_property
+    def small(self) -> Path:
+        folder = render(self.root / "small", Options(train=8, test=20, size=512, rgb_format="j2k"))
+        run_geopose("folds", "--data", folder, "--out", self.root / "folds.csv", "--num-folds", 2)
+        return folder
+
+    @cached_property
+    def run(self) -> Path:
+        settings = [*train_settings(self.small.parent), f"run.dir={self.root / 'run'}", "train.steps_per_epoch=2"]
+        run_geopose("train", CONFIG, *settings)
+        return self.root / "run"
+
+    @cached_property
+    def trained(self) -> Path:
+        return self.given or self.run
+
+
+def render(folder: Path, options: Options) -> Path:
+    """A competition folder with prepared tiles."""
+    make_dataset(folder, options)
+    prepare(folder, os.cpu_count())
+    return folder
 
 
 def train_settings(root: Path) -> list[str]:

@@ -11,7 +11,7 @@ from catalyst.callbacks.checkpoint import Checkpoint
 from catalyst.core.callback import Callback, CallbackOrder, ICriterionCallback
 from catalyst.core.logger import ILogger
 
-from geopose.cli import UserError, progress
+from geopose.cli import UserError
 from geopose.geometry import direction_angle, fit_scale
 from geopose.io.poses import VflowLabel
 from geopose.io.tables import write_csv
@@ -27,7 +27,8 @@ from geopose.runs.folder import (
 from geopose.scoring.metrics import PoseScores
 from geopose.training.losses import LOSS_PARTS
 from geopose.training.manifest import describe_environment
-from geopose.training.processes import all_reduce_sum
+from geopose.training.processes import RunningMeans, all_reduce_sum
+from geopose.training.progress import ProgressCallback
 from geopose.training.resume import STATE_FILE
 from geopose.training.snapshots import snapshot
 
@@ -39,24 +40,20 @@ class LossCallback(ICriterionCallback):
     """The loss and its parts for every batch, and their means over a loader, all-reduced over the ranks."""
 
     def on_loader_start(self, runner) -> None:
-        self.sums = torch.zeros(len(LOSSES) + 1, dtype=torch.float64)
+        self.means = RunningMeans(*LOSSES)
 
     def on_batch_end(self, runner) -> None:
         losses = runner.criterion(runner.outputs, runner.batch)
         runner.batch_metrics.update(losses)
-        values = torch.stack([losses[key].detach() for key in LOSSES]).double().cpu()
-        if not torch.isfinite(values[0]):
+        loss, *_ = self.means.add(*(losses[key] for key in LOSSES), count=runner.batch_size)
+        if not torch.isfinite(loss):
             raise UserError(
-                f"loss is {float(values[0])} at epoch {runner.epoch_step}, tiles {', '.join(runner.batch['id'])}; "
+                f"loss is {float(loss)} at epoch {runner.epoch_step}, tiles {', '.join(runner.batch['id'])}; "
                 "lower optim.lr or train in fp32"
             )
-        self.sums[:-1] += values * runner.batch_size
-        self.sums[-1] += runner.batch_size
 
     def on_loader_end(self, runner) -> None:
-        sums = all_reduce_sum(self.sums, runner.engine.device)
-        means = (sums[:-1] / sums[-1]).tolist()
-        runner.loader_metrics.update(dict(zip(LOSSES, means, strict=True)))
+        runner.loader_metrics |= self.means.compute(runner.engine.device)
 
 
 class ScoreCallback(Callback):
@@ -188,11 +185,11 @@ class EarlyStoppingCallback(dl.EarlyStoppingCallback):
         vars(self).update(state)
 
 
-class ProgressCallback(Callback):
-    """On a terminal a progress bar with loss and best R2, otherwise one line per epoch. train.log gets the lines."""
+class EpochLine(ProgressCallback):
+    """Losses and scores of an epoch, and in the progress bar the loss and the best R2."""
 
     def __init__(self):
-        super().__init__(order=CallbackOrder.External)
+        super().__init__()
         self.best = -math.inf
 
     def state(self) -> float:
@@ -201,32 +198,17 @@ class ProgressCallback(Callback):
     def restore(self, state: float) -> None:
         self.best = state
 
-    def on_loader_start(self, runner) -> None:
-        if runner.engine.is_main_process:
-            self.bar = progress(None, f"epoch {runner.epoch_step} {runner.loader_key}", len(runner.loader), "batch")
+    def postfix(self, runner) -> dict[str, str]:
+        return {"loss": f"{float(runner.batch_metrics['loss']):.3f}", "best_r2": f"{self.best:.4f}"}
 
-    def on_batch_end(self, runner) -> None:
-        if runner.engine.is_main_process:
-            if not self.bar.disable:
-                self.bar.set_postfix(loss=f"{float(runner.batch_metrics['loss']):.3f}", best_r2=f"{self.best:.4f}")
-            self.bar.update()
-
-    def on_loader_end(self, runner) -> None:
-        if runner.engine.is_main_process:
-            self.bar.close()
-
-    def on_epoch_end(self, runner) -> None:
-        if runner.engine.is_main_process:
-            train, valid = runner.epoch_metrics["train"], runner.epoch_metrics["valid"]
-            self.best = max(self.best, valid[VALID_METRIC])
-            line = (
-                f"epoch {runner.epoch_step}: loss {train['loss']:.3f}, validation loss {valid['loss']:.3f}, "
-                f"R2 {valid[VALID_METRIC]:.4f} (AGL {valid['agl_r2']:.4f}, VFLOW {valid['vflow_r2']:.4f}), "
-                f"angle error {valid['angle_error_deg']:.1f} deg, best R2 {self.best:.4f}"
-            )
-            print(line, flush=True)
-            with (runner.run_dir / "train.log").open("a") as log:
-                log.write(f"{time.strftime('%F %T')} {line}\n")
+    def describe(self, runner) -> str:
+        train, valid = runner.epoch_metrics["train"], runner.epoch_metrics["valid"]
+        self.best = max(self.best, valid[VALID_METRIC])
+        return (
+            f"loss {train['loss']:.3f}, validation loss {valid['loss']:.3f}, "
+            f"R2 {valid[VALID_METRIC]:.4f} (AGL {valid['agl_r2']:.4f}, VFLOW {valid['vflow_r2']:.4f}), "
+            f"angle error {valid['angle_error_deg']:.1f} deg, best R2 {self.best:.4f}"
+        )
 
 
 class MetricsCsv(ILogger):

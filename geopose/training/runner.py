@@ -26,10 +26,10 @@ from geopose.training.callbacks import (
     VALID_METRIC,
     CheckpointCallback,
     EarlyStoppingCallback,
+    EpochLine,
     LossCallback,
     ManifestCallback,
     MetricsCsv,
-    ProgressCallback,
     ScoreCallback,
     SnapshotCallback,
 )
@@ -154,7 +154,7 @@ class PoseRunner(EngineRunner):
             "step": StepCallback(self.config, VALID_METRIC),
             "scores": ScoreCallback(self.cities),
             "checkpoint": CheckpointCallback(self.run_dir / "checkpoints", train.keep_checkpoints),
-            "progress": ProgressCallback(),
+            "progress": EpochLine(),
             "manifest": ManifestCallback(),
             "resume": ResumeCallback(),
         }

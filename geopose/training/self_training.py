@@ -13,7 +13,7 @@ from geopose.config import Config, LossConfig
 from geopose.devices import autocast, move_batch
 from geopose.geometry import magnitude
 from geopose.training.losses import lean_weight
-from geopose.training.processes import all_reduce_sum
+from geopose.training.processes import RunningMeans
 
 
 class FeatureTieCallback(Callback):
@@ -125,19 +125,3 @@ def unlabelled_loss(outputs: dict, targets: Targets, cfg: LossConfig):
         error = (outputs["scale_px_per_m"] - targets.scale_px_per_m).square()
         crop = crop + cfg.scale_weight * error * targets.scale_weight
     return (dense * targets.agl_weight).mean() + (crop * lean).mean()
-
-
-class RunningMeans:
-    """Means over the batches of an epoch and all ranks, as the metrics of a loader."""
-
-    def __init__(self, *names: str):
-        self.names, self.sums = names, torch.zeros(len(names) + 1, dtype=torch.float64)
-
-    def add(self, *values) -> None:
-        """Add the values of one batch."""
-        self.sums += torch.tensor([*(float(value.detach()) for value in values), 1.0], dtype=torch.float64)
-
-    def compute(self, device: torch.device) -> dict[str, float]:
-        """The means. They are 0 without a batch."""
-        sums = all_reduce_sum(self.sums, device)
-        return dict(zip(self.names, (sums[:-1] / sums[-1].clamp(min=1)).tolist(), strict=True))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from helpers import RELEASED, REPO, assert_user_error, ok, run, run_alone, write_competition
 
+from geopose.bench import inputs
 from geopose.bench.command import measure_probe
 from geopose.bench.lean import measure, perfect_ground, places_of_test_half, see_twice, summarise
 from geopose.bench.lean_page import describe_lean
@@ -80,6 +81,14 @@ def test_the_page_about_lean_has_every_figure_of_every_way():
 def test_a_missing_run_is_refused_by_the_page_about_lean(tmp_path):
     assert_user_error(run("-m", "geopose", "bench", "--lean", str(tmp_path / "no")), "no finished run")
     assert_user_error(run("-m", "geopose", "bench", "--lean", str(tmp_path), "--compile"), "--compile")
+
+
+def test_inputs_are_made_only_for_a_measurement_that_asks(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(inputs, "render", lambda folder, options: made.append(options.size) or folder)
+    given = inputs.Inputs(tmp_path, tmp_path / "run")
+    assert given.trained == tmp_path / "run" and made == []
+    assert [given.large, given.large] == [tmp_path / "large"] * 2 and made == [inputs.LARGE_PX]
 
 
 def test_functions_are_called_alternately():

@@ -1,0 +1,161 @@
+"""The whole list of `make adapt` on tiny tiles: interrupted, with a row that fails, to its end, and on images alone."""
+
+import shutil
+import sys
+
+import other_cities
+import pandas as pd
+import pytest
+import yaml
+from helpers import REPO, TINY, make_folds, run
+
+from geopose.cli import UserError
+from geopose.io.names import agl_name, vflow_name
+from geopose.runs import compare
+from geopose.runs.plan import Place, best_variants, list_jobs, read_plan
+
+LIST = REPO / "configs" / "adapt" / "lite0.yaml"
+SHORT = ["train.ema_decay=0.9", "train.keep_checkpoints=1", "train.snapshot_epochs=0", "optim.lr=1e-4"]
+SMALL = (
+    "data.crop_px=64 data.batch_size=2 network.width=4 network.discriminator_width=4 train.epochs=1 "
+    "train.steps_per_epoch=2 train.device=cpu"
+)
+
+
+@pytest.fixture(scope="module")
+def folders(rendered, tmp_path_factory):
+    """Our tiles in data/, those of the other cities in other/, both with folds, and the list for two steps a row."""
+    root = tmp_path_factory.mktemp("adapt")
+    (root / "data").symlink_to(rendered)
+    other_cities.make_folder(root / "other", 8, 4, 128, 0)
+    make_folds(root / "data", root / "folds.csv")
+    make_folds(root / "other", root / "other" / "folds-stratified10.csv")
+    listed = yaml.safe_load(LIST.read_text())
+    for variant in listed["variants"].values():
+        if "before" in variant:
+            variant["before"] += f" {SMALL}"
+    (root / "list.yaml").write_text(yaml.safe_dump(listed | {"budget": [*TINY, *SHORT]}, sort_keys=False))
+    return root
+
+
+def compare_with(monkeypatch, folders, run_process, *words) -> None:
+    """The command in this process. Its own processes are forked ones, which start sooner."""
+    data = ("--data", folders / "data", "--folds", folders / "folds.csv", "--runs", folders / "runs")
+    given = ("compare", folders / "list.yaml", *data, "--out", folders / "table", *words)
+    monkeypatch.setattr(compare, "run_process", run_process)
+    monkeypatch.setattr(sys, "argv", list(map(str, given)))
+    assert not compare.main()
+
+
+def run_forked(*words) -> str:
+    """A process of the command. Returns what it printed."""
+    done = run("-m", "geopose", *words)
+    if done.returncode:
+        raise UserError(f"failed: {done.stderr}")
+    return done.stdout
+
+
+def test_rows_are_trained_once_and_missing_ones_are_shown(folders, monkeypatch):
+    """First an interruption in the fourth row, then a translation that fails, then nothing of it any more."""
+    target = ("--test", folders / "other", "--unlabelled", folders / "other" / "train")
+    printed = []
+
+    def interrupted(*words):
+        if words[0] == "predict" and "histogram" in str(words):
+            raise KeyboardInterrupt
+        run_forked(*words)
+
+    def without_gan(*words):
+        if words[0] == "translate" and "gan" in words:
+            raise UserError("the translation moves images by 1.00 px")
+        printed.append((words, run_forked(*words)))
+
+    def whole(*words):
+        printed.append((words, run_forked(*words)))
+
+    with pytest.raises(KeyboardInterrupt):
+        compare_with(monkeypatch, folders, interrupted, *target)
+    rows = table_of(folders)
+    assert [name for name, row in rows.items() if row[2] != "missing"] == ["source_only", "released", "fda"]
+    assert len(rows) == 9 and not any(rows["histogram"][3:])
+
+    with pytest.raises(UserError, match="gan, gan_self_training failed"):
+        compare_with(monkeypatch, folders, without_gan, *target)
+    again = {str(words[words.index("--runs") + 1]): text for words, text in printed if words[0] == "predict"}
+    assert "is up to date" in again[str(folders / "runs" / "fda" / "fold0")]
+    trained = [(words, text) for words, text in printed if words[0] == "train"]
+    assert [("is finished" in text) for _, text in trained[:4]] == [True, True, True, False]
+    table = pd.read_csv(folders / "table.csv")
+    assert list(table.variant[table.score.isna()]) == ["gan", "gan_self_training"]
+    assert_finals_are_the_best(table)
+
+    printed.clear()
+    compare_with(monkeypatch, folders, whole, *target)
+    table = pd.read_csv(folders / "table.csv")
+    assert table.score.notna().all() and table.score.nunique() == len(table) == 11
+    assert table.agl_slope.notna().all() and table.agl_slope.nunique() > 1
+    assert_finals_are_the_best(table)
+    assert table_of(folders)["self_training"][1] == "`train.unlabelled={unlabelled} train.unlabelled_start_step=0`"
+
+
+def assert_finals_are_the_best(table: pd.DataFrame) -> None:
+    """Two variants have seed 43: those with the best scores of seed 42 that learn from unlabelled images."""
+    scored = table[~table.variant.isin(["source_only", "released", "true_labels"])]
+    first = scored[scored.seed == 42].set_index("variant").score
+    assert set(scored.variant[scored.seed == 43]) == set(first.nlargest(2).index)
+
+
+def table_of(folders) -> dict[str, list[str]]:
+    """The cells of the markdown table by variant."""
+    lines = (folders / "table.md").read_text().splitlines()[2:]
+    return {row[0]: row for row in ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines)}
+
+
+def test_images_without_tables_are_scored_by_their_names(folders, monkeypatch):
+    """The released run on the other cities' test half has the same score as a competition folder and as images."""
+    images = folders / "images"
+    shutil.copytree(folders / "other" / "test", images / "test")
+    shutil.copy(folders / "other" / "metadata.csv", images)
+    (images / "truth").mkdir()
+    for image in (images / "test").iterdir():
+        for name in (agl_name, vflow_name):
+            tile = image.stem.removesuffix("_RGB")
+            shutil.copy(folders / "other" / "truth" / name(tile), images / "truth" / name(image.stem))
+    others = [variant.name for variant in read_plan(LIST).variants if variant.name != "released"]
+    scores = []
+    for test in (folders / "other", images):
+        words = ("--test", test, "--without", *others, "--runs", folders / test.name)
+        listed = yaml.safe_load((folders / "list.yaml").read_text())
+        (folders / "list.yaml").write_text(yaml.safe_dump(listed | {"finals": {}}, sort_keys=False))
+        compare_with(monkeypatch, folders, run_forked, *words)
+        scores.append(pd.read_csv(folders / "table.csv").agl_r2.item())
+    assert scores[0] == pytest.approx(scores[1], abs=0.02)
+
+
+def test_a_list_that_needs_images_says_so():
+    plan, place = read_plan(LIST), Place("data", "folds.csv", 0, "other", None, REPO / "runs")
+    with pytest.raises(UserError, match=r"--to|give --unlabelled DIR, or leave the variant out by --without"):
+        list_jobs(plan, plan.variants, plan.seeds, place)
+    plan = read_plan(LIST, ["fda", "histogram", "gan", "self_training", "gan_self_training"])
+    jobs = list_jobs(plan, plan.variants, plan.seeds, place)
+    assert [job.variant.name for job in jobs] == ["source_only", "released", "feature_tie", "true_labels"]
+    assert jobs[-1].overrides[-1] == "data.folds=other/folds-stratified10.csv"
+    assert [variant.name for variant in best_variants(plan, {"source_only": 0.9, "feature_tie": 0.1})] == [
+        "feature_tie"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"sedes": [1]}, "unknown keys sedes"),
+        ({"variants": {"first": {"setings": []}}}, "first: missing or unknown keys setings"),
+        ({"finals": {"among": ["third"]}, "variants": {"first": []}}, "no variant is named third; there are first"),
+    ],
+)
+def test_a_mistake_in_a_list_is_named(tmp_path, changes, words):
+    (tmp_path / "list.yaml").write_text(yaml.safe_dump(yaml.safe_load(LIST.read_text()) | {"finals": {}} | changes))
+    with pytest.raises(UserError, match=words):
+        read_plan(tmp_path / "list.yaml")
+    with pytest.raises(UserError, match="no variant is named nothing"):
+        read_plan(LIST, ["nothing"])
