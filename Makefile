@@ -45,7 +45,7 @@ help: ## list targets and variables
 	@echo
 	@echo "  variables and their current values:"
 	@echo "    DATA=$(DATA)  CONFIG=$(CONFIG)  FOLD=$(FOLD)  FOLDS=$(FOLDS)  SPLIT=$(SPLIT)"
-	@echo "    RUNS=\"$(RUNS)\" (empty: all finished runs on DATA)  TTA=$(TTA)  GPUS=$(GPUS)  OUT=$(OUT)  RUN=$(RUN)  IMAGE=$(IMAGE)  ARGS=\"$(ARGS)\""
+	@echo "    RUNS=\"$(RUNS)\" (empty: all finished runs on DATA)  TTA=$(TTA)  GPUS=$(GPUS)  OUT=$(OUT)  RUN=$(RUN)  IMAGE=$(IMAGE)  REAL=$(REAL)  ARGS=\"$(ARGS)\""
 	@echo "  example: make train FOLD=1 ARGS=\"train.max_minutes=2\""
 
 setup: $(READY) ## install the pinned packages into .venv, once
@@ -120,9 +120,9 @@ adapt: folds ## what unlabelled images of other cities, or of REAL, are worth; d
 	    --runs runs/adapt_real --out docs/adapt_real,--test data/other --unlabelled data/other/train)
 
 # The released run uses tiles of other seeds than the default, and larger ones. The first stage wants a GPU and many
-# cores. Each later stage starts from a mean of those before, on other tiles. The released weights are the mean of the
-# last two stages and of the mean of the first two.
-release: $(READY) ## train runs/synthetic_lite0/fold0 again: configs lite0_walls, lite0_towers, lite0_downtown, lite0_districts
+# cores. Each later stage starts from a mean of those before, on other tiles. The last stage trains the refiner alone, and
+# its weights are released.
+release: $(READY) ## train runs/synthetic_lite0/fold0 again: configs lite0_walls, lite0_towers, lite0_downtown, lite0_districts, lite0_rivers, lite0_sharp
 	$(PY) -m geopose synthesize --out data/synthetic-walls --train 400 --test 8 --size 1024 --seed 1
 	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_walls.yaml DATA=data/synthetic-walls FOLDS=40 FOLD=0
 	[ -d runs/lite0_walls/mean ] || $(PY) -m geopose release --run runs/lite0_walls/fold0 --out runs/lite0_walls/mean
@@ -139,8 +139,16 @@ release: $(READY) ## train runs/synthetic_lite0/fold0 again: configs lite0_walls
 	$(PY) -m geopose synthesize --out data/synthetic-districts --train 450 --test 8 --size 768 --seed 5 --downtown-share 0.35
 	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_districts.yaml DATA=data/synthetic-districts SPLIT=cluster \
 	    FOLDS=15 FOLD=0
-	$(PY) -m geopose release --run runs/lite0_districts/fold0 --others runs/lite0_downtown/fold0 runs/lite0_towers/mean \
-	    --out runs/synthetic_lite0/new
+	[ -d runs/lite0_districts/mean ] || $(PY) -m geopose release --run runs/lite0_districts/fold0 \
+	    --others runs/lite0_downtown/fold0 runs/lite0_towers/mean --out runs/lite0_districts/mean
+	$(PY) -m geopose synthesize --out data/synthetic-rivers --train 800 --test 8 --size 768 --seed 6 --downtown-share 0.35
+	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_rivers.yaml DATA=data/synthetic-rivers SPLIT=cluster FOLDS=15 \
+	    FOLD=0
+	[ -d runs/lite0_rivers/mean ] || $(PY) -m geopose release --run runs/lite0_rivers/fold0 --others runs/lite0_districts/mean \
+	    --out runs/lite0_rivers/mean
+	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_sharp.yaml DATA=data/synthetic-rivers SPLIT=cluster FOLDS=15 \
+	    FOLD=0
+	$(PY) -m geopose release --run runs/lite0_sharp/fold0 --out runs/synthetic_lite0/new
 	rm -rf runs/synthetic_lite0/fold0 && mv runs/synthetic_lite0/new runs/synthetic_lite0/fold0
 	$(PY) -m tests.models.test_activations
 
