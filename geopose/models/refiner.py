@@ -1,4 +1,4 @@
-"""Sharp edges: a small network that corrects the dense planes at full resolution, guided by the image."""
+"""The refiner: a small network that corrects the dense planes at full resolution, guided by the image."""
 
 from itertools import pairwise
 
