@@ -72,6 +72,11 @@ class ModelConfig:
     direction_maps: int = 1  # pooled: number of encoder maps that the head gets, counted from the coarsest
     scale_head: bool = False  # predict one scale per image, which multiplies all magnitudes
 
+    @property
+    def dense_stride(self) -> int:
+        """The stride up to which the dense planes show detail."""
+        return 1 if self.refiner_channels else self.head_stride
+
 
 @dataclass
 class LossConfig:

@@ -119,7 +119,7 @@ def predict_sizes(model: nn.Module, batch: dict, view: str, sizes: dict[float, f
         other = predict_view(model, batch, view, zoom)
         other_m, direction = other["agl_m"], direction + weight * other["direction"]
         if zoom < nearest:
-            resolution = zoom * model.cfg.input_zoom / model.dense_stride
+            resolution = zoom * model.cfg.input_zoom / model.cfg.dense_stride
             other_m = other_m + detail_beyond(pose["agl_m"], resolution)
         agl_m.add_(other_m.clamp(min=0), alpha=weight)
     total = sum(sizes.values())

@@ -83,11 +83,6 @@ class PoseModel(nn.Module):
             self.get_submodule(name).eval()
         return self
 
-    @property
-    def dense_stride(self) -> int:
-        """The stride up to which the dense planes show detail."""
-        return 1 if self.refiner else self.cfg.head_stride
-
     def __call__(self, image, gsd_m, city: list[str], native_gsd_m=None):
         """Names become numbers here, because a compiled forward is compiled again for every other list of names."""
         return super().__call__(image, gsd_m, self.number_cities(city, image.device), native_gsd_m)

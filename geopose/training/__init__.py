@@ -9,7 +9,7 @@ losses.py         the loss
 schedule.py       the learning rate; budget.py: how many steps fit a time budget
 steps.py          the optimizer step
 self_training.py  the loss on images without labels
-callbacks.py      scores, checkpoints, records; snapshots.py: pictures of predictions
+callbacks.py      scores, checkpoints, records; progress.py: bars and lines; snapshots.py: pictures of predictions
 manifest.py       code, packages and machine of a run
 resume.py         the state of an unfinished training
 """

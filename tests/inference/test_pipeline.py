@@ -154,7 +154,7 @@ def test_sizes_are_combined_with_their_weights(job):
 
     whole, half, both = predicted((1.0,)), predicted((0.5,)), predicted((0.5, 1.0), (1.0, 3.0))
     assert not torch.allclose(whole["agl_m"], half["agl_m"], rtol=0.01)
-    resolution = 0.5 / run_config(job / "runs" / "fold0").model.head_stride
+    resolution = 0.5 / run_config(job / "runs" / "fold0").model.dense_stride
     sharpened = half["agl_m"] + detail_beyond(whole["agl_m"], resolution)
     joined = 0.75 * whole["agl_m"].clamp(min=0) + 0.25 * sharpened.clamp(min=0)
     torch.testing.assert_close(both["agl_m"], joined)

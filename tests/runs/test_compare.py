@@ -107,7 +107,7 @@ def assert_finals_are_the_best(table: pd.DataFrame) -> None:
 
 def table_of(folders) -> dict[str, list[str]]:
     """The cells of the markdown table by variant."""
-    lines = (folders / "table.md").read_text().splitlines()[2:]
+    lines = [line for line in (folders / "table.md").read_text().splitlines() if line.startswith("|")][2:]
     return {row[0]: row for row in ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines)}
 
 
