@@ -1,4 +1,6 @@
-"""How sharp predicted roofs are: errors of heights near steps of the true height and away from them.
+"""Errors of predicted heights near steps of the true height, such as roof edges, and away from them.
+
+Soft edges raise the first. So do towers whose height is wrong as a whole, because they have the highest steps.
 
 `python -m geopose bench --probe edges RUN` renders the places of the probe lean, predicts their heights with a run, and
 prints the figures as JSON.
