@@ -35,6 +35,7 @@ class AugmentConfig:
     """Training crops and their augmentation; see geopose/data/transforms.py."""
 
     level: str = "light"  # none | d4 | safe | sensor | light | medium | hard
+    turn_probability: float = 1.0  # share of crops drawn in one of eight orientations (D4); 0: the north stays up
     crop_px: int = 192  # side of the crops that the network sees
     crop_jitter: float = 0.9  # crops have sides crop_px * [jitter, 1 / jitter] and are resized to crop_px
     wide_probability: float = 0.0  # share of crops that show up to wide_factor times the width, at a coarser gsd
@@ -157,6 +158,7 @@ class TrainConfig:
 class PredictConfig:
     """Defaults of predict.py and the demo for this run."""
 
+    tta: str = "d4"  # turned views of an image; none suits a network that knows the sun's side: augment.turn_probability
     # sizes at which an image is predicted, 1 being its own. A network knows smaller ones from augment.wide_probability.
     zooms: list[float] = field(default_factory=lambda: [1.0])
     zoom_weights: list[float] = field(default_factory=list)  # one per size; empty: equal weights

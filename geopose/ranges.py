@@ -31,6 +31,7 @@ CHOICES = {
     "optim.schedule": ("cosine", "plateau", "constant"),
     "train.precision": PRECISIONS,
     "train.device": ("auto", "cpu", "cuda"),
+    "predict.tta": tuple(TTA),
 }
 # The keys whose numbers lie in an interval. In a list, every element must lie in it.
 # fmt: off
@@ -53,7 +54,7 @@ RANGES = {
     "(0, 10]": ("train.unlabelled_gsd_m",),
     "(0, 1]": ("augment.crop_jitter",),
     "[0, 1]": (
-        "augment.wide_probability", "augment.tall_probability", "augment.stretch_probability",
+        "augment.turn_probability", "augment.wide_probability", "augment.tall_probability", "augment.stretch_probability",
         "augment.speckle_probability", "augment.speckle_share", "train.schedule_boundaries",
     ),
     "[0, 1)": ("model.encoder_drop_path", "model.direction_dropout", "loss.trim"),

@@ -165,13 +165,15 @@ def create_transform(cfg: AugmentConfig) -> A.Compose:
 
     The levels light and medium are those of the second-place recipe. hard is medium with wider ranges, compression and
     blur. safe and sensor move pixels only by flips and quarter turns. sensor imitates the effects of cameras, optics
-    and file compression.
+    and file compression. All levels but none turn and mirror crops, as often as turn_probability says.
     """
     chain = [PoseResize(cfg.crop_px)]
     if cfg.stretch_probability:
         chain.append(PoseHeightStretch((1 / cfg.stretch_factor, cfg.stretch_factor), p=cfg.stretch_probability))
     if cfg.speckle_probability:
         chain.append(PoseLabelSpeckle(cfg.speckle_share, p=cfg.speckle_probability))
+    if cfg.level != "none":
+        chain.append(PoseD4(p=cfg.turn_probability))
     return compose(chain + LEVELS[cfg.level]())
 
 
@@ -184,18 +186,13 @@ def create_recolouring(strong: bool) -> A.Compose:
     return compose([jitter, A.OneOf([*_tones(brightness=0.3), *_colours()], p=0.5), A.OneOf(optics, p=0.5)])
 
 
-def _d4() -> list:
-    return [PoseD4(p=1.0)]
-
-
 def _safe() -> list:
-    return [*_d4(), A.RandomGamma(), A.RandomToneCurve(), A.RandomBrightnessContrast()]
+    return [A.RandomGamma(), A.RandomToneCurve(), A.RandomBrightnessContrast()]
 
 
 def _sensor() -> list:
     faded = A.ColorJitter((1, 1), (1, 1), saturation=(0.2, 1.3), hue=(-0.03, 0.03))
     return [
-        *_d4(),
         A.OneOf(_tones(brightness=0.3), p=0.8),
         A.OneOf([faded, A.RGBShift(15, 15, 15), A.ToGray(), ColourPCA()], p=0.6),
         A.OneOf([*_noises(), A.ImageCompression(quality_range=(60, 95)), A.GaussianBlur((3, 3)), A.Sharpen()], p=0.4),
@@ -204,7 +201,6 @@ def _sensor() -> list:
 
 def _light() -> list:
     return [
-        *_d4(),
         PoseAffine(zoom=(0.9, 1.1), rotate_deg=22, shift=0.0625, p=0.5),
         A.OneOf(_tones(brightness=0.1), p=0.5),
         A.OneOf(_noises(), p=0.1),
@@ -214,7 +210,6 @@ def _light() -> list:
 
 def _medium() -> list:
     return [
-        *_d4(),
         PoseAffine(zoom=(0.9, 1.1), rotate_deg=22, shift=0.0625, p=0.5),
         A.OneOf(_tones(brightness=0.1), p=0.5),
         A.OneOf([*_noises(), Fog((0.1, 0.5))], p=0.1),
@@ -225,7 +220,6 @@ def _medium() -> list:
 
 def _hard() -> list:
     return [
-        *_d4(),
         PoseAffine(zoom=(0.7, 1.5), rotate_deg=45, shift=0.0625, p=0.5),
         A.OneOf(_tones(brightness=0.3), p=0.8),
         A.OneOf([*_noises(), Fog((0.1, 0.5))], p=0.3),
@@ -249,7 +243,7 @@ def _colours() -> list:
     return [A.RGBShift(10, 10, 10), A.HueSaturationValue(5, 5, 5), ColourPCA()]
 
 
-LEVELS = {"none": list, "d4": _d4, "safe": _safe, "sensor": _sensor, "light": _light, "medium": _medium, "hard": _hard}
+LEVELS = {"none": list, "d4": list, "safe": _safe, "sensor": _sensor, "light": _light, "medium": _medium, "hard": _hard}
 
 
 def compose(chain: list) -> A.Compose:

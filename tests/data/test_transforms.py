@@ -368,10 +368,23 @@ def test_levels_give_whole_samples_and_repeat_by_seed(level):
     assert len(distinct) > (20 if level in ("safe", "light", "medium", "hard") else 6 if level == "d4" else 1)
 
 
+@pytest.mark.parametrize(("share", "fewest", "most"), [(0.0, 0, 0), (0.5, 25, 65), (1.0, 70, 99)])
+def test_turn_probability_is_the_share_of_crops_that_leave_north_up(share, fewest, most):
+    """One in eight of the drawn orientations is the one of the image."""
+    image, agl_m = photograph(SCENE, view_of_tower(100, 100))
+    chain, turned = create_transform(AugmentConfig(level="d4", crop_px=96, turn_probability=share)), 0
+    still = create_transform(AugmentConfig(level="none", crop_px=96))(image=image, mask=agl_m, pose=POSE)
+    for seed in range(100):
+        seed_transform(chain, seed)
+        sample = chain(image=image, mask=agl_m, pose=POSE)
+        turned += sample["pose"] != still["pose"] or not np.array_equal(sample["image"], still["image"])
+    assert fewest <= turned <= most
+
+
 def test_levels_are_the_recipe():
     """Light and medium as in the second-place write-up: probabilities and ranges."""
     for level in ("light", "medium"):
-        d4, affine, tones, noises, colours, *rest = LEVELS[level]()
+        _, d4, affine, tones, noises, colours, *rest = create_transform(AugmentConfig(level=level)).transforms
         assert isinstance(d4, PoseD4) and d4.p == 1.0  # a quarter turn always, a transpose half of the time
         assert affine.p == 0.5 and affine.scale["x"] == (0.9, 1.1) and affine.rotate == (-22, 22)
         assert (tones.p, noises.p, colours.p) == (0.5, 0.1, 0.1)
