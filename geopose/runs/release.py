@@ -3,7 +3,8 @@
 The new run has one checkpoint: the mean of the run's checkpoints, in float16, which halves the file size. Settings and
 training curves are copied. The manifest is that of the training, with these changes: "checkpoints" names the new file
 and its validation score, which is computed again on the CPU in float32. "released" lists the checkpoints of the mean,
-and the device and precision of the training.
+and the device and precision of the training. When a released run is released again, for example as a mean with others,
+its own list stays under "before".
 """
 
 import shutil
@@ -47,8 +48,11 @@ def release(run: Path, out: Path, others: Sequence[Path] = ()) -> dict:
             shutil.copyfile(run / name, new / name)
         kept = {"file": path.name, "sha256": fingerprint_file(path)}
         # The score is computed again on the CPU in float32, so that every machine can verify it.
-        origin = {key: trained[key] for key in ("device", "precision")}
+        before = trained.get("released")
+        origin = before["trained_on"] if before else {key: trained[key] for key in ("device", "precision")}
         released = {"mean_of": trained["checkpoints"], "weights": "float16", "trained_on": origin}
+        if before:
+            released["before"] = before
         if others:
             released["and_of"] = {str(other): read_manifest(other)["checkpoints"] for other in others}
         manifest = trained | {"checkpoints": [kept], "released": released, "device": "cpu", "precision": "fp32"}

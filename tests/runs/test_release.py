@@ -56,6 +56,14 @@ def test_a_released_run_is_a_run(tiny_data, trained, tmp_path):
     assert_user_error(again, "mean of another run's checkpoints")
 
 
+def test_a_run_released_twice_keeps_the_record_of_its_training(trained, tmp_path):
+    first = release(trained, tmp_path / "first")
+    second = release(tmp_path / "first", tmp_path / "second", [trained])
+    assert second["released"]["before"] == first["released"]
+    assert second["released"]["trained_on"] == first["released"]["trained_on"]
+    assert second["released"]["mean_of"] == first["checkpoints"]
+
+
 def test_the_mean_of_two_runs_counts_both_equally(trained, tmp_path):
     """One checkpoint of another run weighs as much as two of this run together."""
     release(trained, tmp_path / "first")
