@@ -37,7 +37,7 @@ from geopose.runs.folder import (
     fingerprint_images,
     finished_runs,
     newest_run,
-    usual_sizes,
+    usual_views,
 )
 
 # torch and timm take seconds to import. The functions below import them only after the arguments have been checked.
@@ -87,7 +87,7 @@ def create_parser() -> Parser:
     )
 
     views = parser.add_argument_group("views of an image (test-time augmentation)")
-    views.add_argument("--tta", default="d4", help=TTA_HELP)
+    views.add_argument("--tta", help=f"{TTA_HELP} (default: the runs' own)")
     views.add_argument(
         "--zooms",
         nargs="+",
@@ -162,10 +162,13 @@ def read_blend(args: Namespace, runs: list[Path]) -> BlendConfig:
     most = max(len(checkpoint_paths(run)) for run in runs)
     if len(args.checkpoint_weights or ()) > most:
         raise UserError(f"--checkpoint-weights: {len(args.checkpoint_weights)} weights, but no run has over {most}")
-    given = {"zooms": tuple(args.zooms or ()), "zoom_weights": tuple(args.zoom_weights or ())}
+    views = usual_views(runs)
+    if args.tta:
+        views["tta"] = args.tta
+    if args.zooms:
+        views |= {"zooms": tuple(args.zooms), "zoom_weights": tuple(args.zoom_weights or ())}
     return BlendConfig(
-        tta=args.tta,
-        **(given if args.zooms else usual_sizes(runs)),
+        **views,
         combine=args.combine,
         run_weights=tuple(args.run_weights or ()),
         checkpoint_weights=tuple(args.checkpoint_weights or ()),

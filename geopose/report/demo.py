@@ -23,7 +23,7 @@ from geopose.io.tables import check_gsd, find_truth
 from geopose.ranges import TTA_HELP
 from geopose.report.demo_page import build_demo_page
 from geopose.report.panel import draw_panel
-from geopose.runs.folder import newest_run, usual_sizes
+from geopose.runs.folder import newest_run, usual_views
 
 SHOWN_PX = 1024  # longest side of the part that is shown
 DESCRIPTION = (
@@ -42,7 +42,7 @@ def main() -> int:
         metavar="M_PER_PX",
         help="metres per pixel (default: from metadata.csv or the georeference)",
     )
-    parser.add_argument("--tta", default="d4", help=TTA_HELP)
+    parser.add_argument("--tta", help=f"{TTA_HELP} (default: the runs' own)")
     parser.add_argument(
         "--out",
         type=Path,
@@ -63,7 +63,8 @@ def main() -> int:
     refuse_overwriting([(args.image, args.out), (args.image, page)], [args.image], overwrite=True)
 
     runs = [Path(run) for run in args.runs] or [newest_run("runs")]
-    blend = BlendConfig(tta=args.tta, **usual_sizes(runs))
+    views = usual_views(runs)
+    blend = BlendConfig(**(views | {"tta": args.tta} if args.tta else views))
     ensemble = Ensemble(runs, blend, pick_device("auto"), Calibration(), spread=True)
     with tempfile.TemporaryDirectory() as folder:
         pose = predict_scene(args.image, Path(folder), ensemble, SceneOptions(args.gsd))

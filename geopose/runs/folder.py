@@ -85,20 +85,23 @@ def describe_other_packages(runs: list[str | os.PathLike]) -> str:
     return "; ".join(f"{run} was trained with {what}" for what, run in others.items()) + ": predictions may differ"
 
 
-def usual_sizes(runs: list[str | os.PathLike]) -> dict[str, tuple[float, ...]]:
-    """zooms and zoom_weights of BlendConfig: the sizes of views that the configs of all runs have in common, ascending.
+def usual_views(runs: list[str | os.PathLike]) -> dict[str, str | tuple[float, ...]]:
+    """tta, zooms and zoom_weights of BlendConfig: the views of an image that the runs' configs name.
 
-    The weight of a size is its mean share over the runs. If the runs have no size in common, the only size is 1.
-    Raises UserError for a folder without a finished run.
+    tta is that of all runs, or d4 if they differ. zooms are the sizes that the runs have in common, ascending, or 1 if
+    they have none. The weight of a size is its mean share over the runs. Raises UserError for a folder without a
+    finished run.
     """
-    shares = []
+    shares, turns = [], set()
     for run in runs:
         read_manifest(run)
         cfg = run_config(run).predict
+        turns.add(cfg.tta)
         weights = cfg.zoom_weights or [1.0] * len(cfg.zooms)
         shares.append({zoom: weight / sum(weights) for zoom, weight in zip(cfg.zooms, weights, strict=True)})
     zooms = tuple(sorted(set.intersection(*map(set, shares)))) or (1.0,)
-    return {"zooms": zooms, "zoom_weights": tuple(fmean(share.get(zoom, 1.0) for share in shares) for zoom in zooms)}
+    weights = tuple(fmean(share.get(zoom, 1.0) for share in shares) for zoom in zooms)
+    return {"tta": turns.pop() if len(turns) == 1 else "d4", "zooms": zooms, "zoom_weights": weights}
 
 
 def encode_recipe(recipe: dict) -> bytes:

@@ -17,15 +17,15 @@ from geopose.runs.folder import (
     fingerprint_images,
     newest_run,
     read_manifest,
-    usual_sizes,
+    usual_views,
     write_manifest,
 )
 
 
-def finish(run_dir, zooms: str, weights: str = "[]"):
-    """The parts of a finished run's folder that usual_sizes reads."""
+def finish(run_dir, zooms: str, weights: str = "[]", tta: str = "d4"):
+    """The parts of a finished run's folder that usual_views reads."""
     run_dir.mkdir()
-    settings = [f"predict.zooms={zooms}", f"predict.zoom_weights={weights}"]
+    settings = [f"predict.zooms={zooms}", f"predict.zoom_weights={weights}", f"predict.tta={tta}"]
     save_config(load_config(DEFAULT, settings), run_dir / "config.yaml")
     write_manifest(run_dir, {"checkpoints": []})
     return run_dir
@@ -36,11 +36,18 @@ def test_runs_use_the_sizes_that_they_have_in_common(tmp_path):
     equal = finish(tmp_path / "equal", "[1,0.5]")
     fine = finish(tmp_path / "fine", "[1,0.5]", "[3,1]")
     coarse = finish(tmp_path / "coarse", "[0.25,0.5]", "[1,4]")
-    assert usual_sizes([plain]) == {"zooms": (1.0,), "zoom_weights": (1.0,)}
-    assert usual_sizes([fine]) == {"zooms": (0.5, 1.0), "zoom_weights": (0.25, 0.75)}
-    assert usual_sizes([fine, equal]) == {"zooms": (0.5, 1.0), "zoom_weights": (0.375, 0.625)}
-    assert usual_sizes([coarse, fine])["zooms"] == (0.5,)
-    assert usual_sizes([coarse, plain]) == {"zooms": (1.0,), "zoom_weights": (1.0,)}
+    assert usual_views([plain]) == {"tta": "d4", "zooms": (1.0,), "zoom_weights": (1.0,)}
+    assert usual_views([fine]) == {"tta": "d4", "zooms": (0.5, 1.0), "zoom_weights": (0.25, 0.75)}
+    assert usual_views([fine, equal]) == {"tta": "d4", "zooms": (0.5, 1.0), "zoom_weights": (0.375, 0.625)}
+    assert usual_views([coarse, fine])["zooms"] == (0.5,)
+    assert usual_views([coarse, plain]) == {"tta": "d4", "zooms": (1.0,), "zoom_weights": (1.0,)}
+
+
+def test_runs_use_their_own_turned_views_if_they_agree(tmp_path):
+    still = [finish(tmp_path / name, "[1]", tta="none") for name in ("first", "second")]
+    turned = finish(tmp_path / "turned", "[1]")
+    assert usual_views(still)["tta"] == "none"
+    assert usual_views([*still, turned])["tta"] == "d4"
 
 
 def test_the_newest_run_is_the_one_that_finished_last(tmp_path):
@@ -83,7 +90,7 @@ def test_the_released_run_says_what_it_was_trained_with():
 
 def test_a_folder_without_a_finished_run_is_refused(tmp_path):
     with pytest.raises(UserError, match="holds no finished run"):
-        usual_sizes([tmp_path])
+        usual_views([tmp_path])
 
 
 def test_a_missing_file_of_the_data_is_named(competition):
