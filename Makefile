@@ -119,10 +119,10 @@ adapt: folds ## what unlabelled images of other cities, or of REAL, are worth; d
 	    $(if $(REAL),--test $(call quoted,$(REAL)) --unlabelled $(call quoted,$(REAL)/test) --without true_labels \
 	    --runs runs/adapt_real --out docs/adapt_real,--test data/other --unlabelled data/other/train)
 
-# The released run uses tiles of other seeds than the default, and larger ones. The first and the last stage want a GPU
-# and many cores. Each later stage starts from a mean of those before, on other tiles. lite0_sharp trains the refiner
-# alone. The mean of its weights and those of the last stage is released.
-release: $(READY) ## train runs/synthetic_lite0/fold0 again: configs lite0_walls, lite0_towers, lite0_downtown, lite0_districts, lite0_rivers, lite0_sharp, lite0_turn
+# The released run uses tiles of other seeds than the default, and larger ones. lite0_walls and
+# lite0_turn want a GPU and many cores. Each later stage starts from a mean of those before, on other tiles. lite0_sharp
+# trains the refiner alone.
+release: $(READY) ## train runs/synthetic_lite0/fold0 again: configs lite0_walls, lite0_towers, lite0_downtown, lite0_districts, lite0_rivers, lite0_sharp, lite0_turn, lite0_north
 	$(PY) -m geopose synthesize --out data/synthetic-walls --train 400 --test 8 --size 1024 --seed 1
 	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_walls.yaml DATA=data/synthetic-walls FOLDS=40 FOLD=0
 	[ -d runs/lite0_walls/mean ] || $(PY) -m geopose release --run runs/lite0_walls/fold0 --out runs/lite0_walls/mean
@@ -151,7 +151,12 @@ release: $(READY) ## train runs/synthetic_lite0/fold0 again: configs lite0_walls
 	[ -d runs/lite0_sharp/mean ] || $(PY) -m geopose release --run runs/lite0_sharp/fold0 --out runs/lite0_sharp/mean
 	$(PY) -m geopose synthesize --out data/synthetic-turn --train 1200 --test 8 --size 768 --seed 8 --downtown-share 0.35
 	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_turn.yaml DATA=data/synthetic-turn SPLIT=cluster FOLDS=40 FOLD=0
-	$(PY) -m geopose release --run runs/lite0_turn/fold0 --others runs/lite0_sharp/mean --out runs/synthetic_lite0/new
+	[ -d runs/lite0_turn/mean ] || $(PY) -m geopose release --run runs/lite0_turn/fold0 --others runs/lite0_sharp/mean \
+	    --out runs/lite0_turn/mean
+	$(PY) -m geopose synthesize --out data/synthetic-north --train 800 --test 8 --size 768 --seed 9 --downtown-share 0.35
+	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_north.yaml DATA=data/synthetic-north SPLIT=cluster FOLDS=15 \
+	    FOLD=0
+	$(PY) -m geopose release --run runs/lite0_north/fold0 --others runs/lite0_turn/mean --out runs/synthetic_lite0/new
 	rm -rf runs/synthetic_lite0/fold0 && mv runs/synthetic_lite0/new runs/synthetic_lite0/fold0
 	$(PY) -m tests.models.test_activations
 

@@ -1,8 +1,8 @@
 """Colours of the visible surface under a light: walls with windows, tree crowns, roofs and ground.
 
 `shade` knows from visibility.py how high the middle of each pixel is. A pixel is the mean of four samples. Where the
-heights around it differ, each sample has a ray of its own, so that edges are straight at any angle. One function finds
-the surface that a sample sees (a building's wall, the side of another object, or a surface seen from above), its
+heights around it differ, it is the mean of eight with a ray each, so that edges are straight at any angle. One function
+finds the surface that a sample sees (a building's wall, the side of another object, or a surface seen from above), its
 colour, how it faces the sun and whether it is in shadow, and then adds sunlight and skylight.
 """
 
@@ -25,9 +25,12 @@ ROUGH_M = 1.0  # pixels whose neighbours differ by more than this get a ray for 
 ROUGH_PX = 1.2  # or by more than this many pixels of a wall: in very oblique views a pixel of a wall is lower
 ABOVE_M = 0.6  # such a ray starts this far above the highest neighbour
 # Offsets of a pixel's samples from its middle, in pixels. In SKEWED no two are in one row or column. With them, edges
-# that are nearly parallel to the pixels are as smooth as others.
+# that are nearly parallel to the pixels are nearly as smooth as others.
 SQUARE = ((-0.25, -0.25), (0.25, -0.25), (-0.25, 0.25), (0.25, 0.25))
-SKEWED = ((-0.125, -0.375), (0.375, -0.125), (-0.375, 0.125), (0.125, 0.375))
+SKEWED = (
+    (-0.4375, -0.1875), (-0.3125, 0.1875), (-0.1875, -0.4375), (-0.0625, 0.4375),
+    (0.0625, -0.0625), (0.1875, 0.3125), (0.3125, -0.3125), (0.4375, 0.0625),
+)  # fmt: skip
 GAP_SHARE = 0.8  # of the ground's colour in that of a gap in a crown; the rest are twigs
 DECIDUOUS, EVERGREEN, SOIL = int(Material.DECIDUOUS), int(Material.EVERGREEN), int(Material.SOIL)
 
@@ -147,9 +150,11 @@ def _shade_pixels(agl_m, low_m, high_m, rays, surfaces, illumination, image):
             high = high_m[py, px]
             is_rough = high - low_m[py, px] > rough_m and cells_per_m > 0.0
             red, green, blue = 0.0, 0.0, 0.0
+            share = 0.25
             if not is_rough:
                 red, green, blue = _shade_smooth(px, py, h, rays, surfaces, illumination)
             else:
+                share = 0.125
                 start = (high + ABOVE_M) * cells_per_m
                 for off_x, off_y in SKEWED:
                     foot_x = rays.x0 + (px + off_x) * rays.cells_per_px
@@ -158,7 +163,7 @@ def _shade_pixels(agl_m, low_m, high_m, rays, surfaces, illumination, image):
                     x, y = foot_x + shift * rays.dx, foot_y + shift * rays.dy
                     sample = _shade_point(x, y, shift / cells_per_m, rays, surfaces, illumination)
                     red, green, blue = red + sample[0], green + sample[1], blue + sample[2]
-            image[py, px, 0], image[py, px, 1], image[py, px, 2] = 0.25 * red, 0.25 * green, 0.25 * blue
+            image[py, px, 0], image[py, px, 1], image[py, px, 2] = share * red, share * green, share * blue
 
 
 @inlined

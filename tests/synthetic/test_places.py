@@ -5,7 +5,14 @@ import pytest
 
 from geopose import geometry
 from geopose.synthetic.cities import CITIES, deal
-from geopose.synthetic.dataset import RESAMPLED_SHARE, Options, plan_places, plan_views, tiles_per_city
+from geopose.synthetic.dataset import (
+    RESAMPLED_SHARE,
+    Options,
+    gsd_off_nadir,
+    plan_places,
+    plan_views,
+    tiles_per_city,
+)
 
 
 def test_every_test_tile_has_a_place_of_its_own():
@@ -51,6 +58,16 @@ def test_views_span_the_real_ranges():
     assert 0.31 <= gsd_m.min() < 0.33 and 0.5 < gsd_m.max() <= 0.59
     assert 4.0 <= off_nadir_deg.min() < 6 and 34 < off_nadir_deg.max() <= 36.01
     assert angle_rad.min() < 0.1 and angle_rad.max() > 6.1
+
+
+@pytest.mark.parametrize("off_nadir_deg", [0.0, 17.0, 30.0])
+def test_gsd_grows_off_nadir_as_distance_and_slanted_pixels_say(off_nadir_deg):
+    """Over flat ground: across the line of sight pixels grow with the distance, along it by 1 / cos more."""
+    orbit_km, angle_rad = 600.0, np.radians(off_nadir_deg)
+    distance_km = np.hypot(orbit_km, orbit_km * np.tan(angle_rad))
+    across_m = 0.31 * distance_km / orbit_km
+    along_m = across_m / np.cos(angle_rad)
+    assert gsd_off_nadir(0.31, np.tan(angle_rad)) == pytest.approx(np.sqrt(across_m * along_m))
 
 
 def test_scale_is_nearly_a_function_of_gsd_and_city():
