@@ -122,6 +122,7 @@ class TrainConfig:
     start_from: str | None = (
         None  # a finished run of the same model, or without its refiner, whose best checkpoint is the start
     )
+    start_share: float = 0.0  # share of the starting weights in the mean with the trained ones, which is kept
     parts: list[str] = field(default_factory=list)  # parts of the model that are trained, e.g. [refiner]; empty: all
     epochs: int = 20
     steps_per_epoch: int | None = None  # batches per epoch; null: as many as see every training tile once
@@ -158,7 +159,9 @@ class TrainConfig:
 class PredictConfig:
     """Defaults of predict.py and the demo for this run."""
 
-    tta: str = "d4"  # turned views of an image; none suits a network that knows the sun's side: augment.turn_probability
+    tta: str = (
+        "d4"  # turned views of an image; none suits a network that knows the sun's side: augment.turn_probability
+    )
     # sizes at which an image is predicted, 1 being its own. A network knows smaller ones from augment.wide_probability.
     zooms: list[float] = field(default_factory=lambda: [1.0])
     zoom_weights: list[float] = field(default_factory=list)  # one per size; empty: equal weights
@@ -276,6 +279,8 @@ def check_length(config: Config) -> None:
         )
     if steps and (len(steps) != len(train.schedule_boundaries or []) or steps != sorted(set(steps))):
         raise UserError("train.schedule_steps must ascend and hold one step per train.schedule_boundaries")
+    if train.start_share and not train.start_from:
+        raise UserError("train.start_share keeps a share of a run's weights; name the run with train.start_from")
 
 
 def check_adaptation(config: Config) -> None:

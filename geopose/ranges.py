@@ -54,10 +54,11 @@ RANGES = {
     "(0, 10]": ("train.unlabelled_gsd_m",),
     "(0, 1]": ("augment.crop_jitter",),
     "[0, 1]": (
-        "augment.turn_probability", "augment.wide_probability", "augment.tall_probability", "augment.stretch_probability",
-        "augment.speckle_probability", "augment.speckle_share", "train.schedule_boundaries",
+        "augment.turn_probability", "augment.wide_probability", "augment.tall_probability",
+        "augment.stretch_probability", "augment.speckle_probability", "augment.speckle_share",
+        "train.schedule_boundaries",
     ),
-    "[0, 1)": ("model.encoder_drop_path", "model.direction_dropout", "loss.trim"),
+    "[0, 1)": ("model.encoder_drop_path", "model.direction_dropout", "loss.trim", "train.start_share"),
     "(0, inf)": (
         "model.input_zoom", "model.head_unit", "loss.agl_delta_m", "loss.mag_delta_px", "optim.lr",
         "optim.fresh_lr_factor", "optim.eps", "optim.grad_clip_norm", "train.max_minutes",

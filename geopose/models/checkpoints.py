@@ -85,20 +85,24 @@ def load_model(run_dir: str | os.PathLike, checkpoint: Path, device: torch.devic
 
 
 def load_average_model(run_dir: str | os.PathLike, ranked: list[tuple[Path, float]], device: torch.device) -> PoseModel:
-    """A model whose weights are the weighted mean of a run's checkpoints, ready to predict.
-
-    Integer tensors (counters) come from the first checkpoint. Running means and variances are averaged like weights.
-    """
+    """A model whose weights are the weighted mean of a run's checkpoints, ready to predict."""
     config = run_config(run_dir)
     model = create_model(config.model, load_weights=False)
-    states = [read_weights(path) for path, _ in ranked]
-    weights = [weight for _, weight in ranked]
-    average = {
-        key: sum(w * s[key].double() for w, s in zip(weights, states, strict=True)).div(sum(weights)).to(value.dtype)
-        if value.is_floating_point() and len(states) > 1
-        else value
-        for key, value in states[0].items()
-    }
-    load_state(model, average, ranked[0][0])
+    states = [(read_weights(path), weight) for path, weight in ranked]
+    load_state(model, average_states(states), ranked[0][0])
     memory_format = torch.channels_last if config.train.channels_last else torch.contiguous_format
     return model.eval().to(device=device, memory_format=memory_format)
+
+
+def average_states(states: list[tuple[dict[str, torch.Tensor], float]]) -> dict[str, torch.Tensor]:
+    """The weighted mean of models' states, given as pairs of a state and its weight.
+
+    Integer tensors (counters) come from the first state. Running means and variances are averaged like weights.
+    """
+    (first, _), total = states[0], sum(weight for _, weight in states)
+    return {
+        key: sum(weight * state[key].double() for state, weight in states).div(total).to(value.dtype)
+        if value.is_floating_point() and len(states) > 1
+        else value
+        for key, value in first.items()
+    }

@@ -39,6 +39,7 @@ from geopose.training.processes import check_processes, copy_from_first, value_o
 from geopose.training.resume import STATE_FILE, ResumeCallback, training_state
 from geopose.training.schedule import Schedule, epoch_ends, fixed_boundaries
 from geopose.training.self_training import FeatureTieCallback, SelfTrainingCallback
+from geopose.training.start_share import StartShareCallback
 from geopose.training.steps import StepCallback
 
 
@@ -158,6 +159,8 @@ class PoseRunner(EngineRunner):
             "manifest": ManifestCallback(),
             "resume": ResumeCallback(),
         }
+        if train.start_share:
+            callbacks["start_share"] = StartShareCallback(train.start_share)
         if self.config.loss.feature_tie_weight:
             callbacks["feature_tie"] = FeatureTieCallback(self.config)
         if self.unlabelled_table is not None:
@@ -191,7 +194,7 @@ class PoseRunner(EngineRunner):
     def on_loader_start(self, runner):
         super().on_loader_start(runner)
         if not self.is_train_loader:  # the ranks' batch norms differ: each has followed its own last batches
-            copy_from_first(self.evaluated_model())
+            copy_from_first(self.trained_model())
 
     def handle_batch(self, batch):
         if self.config.train.channels_last:
@@ -216,7 +219,12 @@ class PoseRunner(EngineRunner):
         self.engine.wait_for_everyone()
 
     def evaluated_model(self) -> torch.nn.Module:
-        """The model that is validated and kept: the moving average if there is one.
+        """The model that is validated and kept: the mean of start and trained model if there is one."""
+        start_share = self.callbacks.get("start_share")
+        return start_share.model if start_share else self.trained_model()
+
+    def trained_model(self) -> torch.nn.Module:
+        """The result of the steps so far: the moving average if there is one.
 
         It is never the distributed wrapper, because ranks may hold unequal numbers of tiles.
         """

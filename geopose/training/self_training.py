@@ -96,7 +96,7 @@ class SelfTrainingCallback(Callback):
         train, inputs = self.config.train, (batch["gsd_m"], batch["city"], batch["native_gsd_m"])
         layout = torch.channels_last if train.channels_last else torch.contiguous_format
         with autocast(runner.device, runner.precision):
-            teacher = runner.evaluated_model()
+            teacher = runner.trained_model()
             targets = predict_targets(teacher, batch, train.unlabelled_views, train.unlabelled_agreement)
             outputs = runner.model(batch["image"].contiguous(memory_format=layout), *inputs)
         return unlabelled_loss(outputs, targets, self.config.loss), targets
