@@ -159,9 +159,8 @@ class TrainConfig:
 class PredictConfig:
     """Defaults of predict.py and the demo for this run."""
 
-    tta: str = (
-        "d4"  # turned views of an image; none suits a network that knows the sun's side: augment.turn_probability
-    )
+    # turned views of an image. none suits a network that has learned the sun's side, see augment.turn_probability
+    tta: str = "d4"  # none | flips | d2 | d4
     # sizes at which an image is predicted, 1 being its own. A network knows smaller ones from augment.wide_probability.
     zooms: list[float] = field(default_factory=lambda: [1.0])
     zoom_weights: list[float] = field(default_factory=list)  # one per size; empty: equal weights

@@ -165,7 +165,7 @@ def create_transform(cfg: AugmentConfig) -> A.Compose:
 
     The levels light and medium are those of the second-place recipe. hard is medium with wider ranges, compression and
     blur. safe and sensor move pixels only by flips and quarter turns. sensor imitates the effects of cameras, optics
-    and file compression. All levels but none turn and mirror crops, as often as turn_probability says.
+    and file compression. All levels except none turn or mirror crops: the share turn_probability of them.
     """
     chain = [PoseResize(cfg.crop_px)]
     if cfg.stretch_probability:
