@@ -112,7 +112,7 @@ blend: folds ## train lite0_imagenet on three folds and lite0_rdtsc on two, and 
 
 # Of data/other's training half only the images are used, except by the row of true labels. REAL is a folder with images
 # in test/ and their labels in truth/: then these images are the unlabelled ones, and their labels are for scoring only.
-adapt: folds ## what unlabelled images of other cities, or of REAL, are worth; docs/adapt.md or docs/adapt_real.md (two and a half hours)
+adapt: folds ## what unlabelled images of other cities, or of REAL, are worth; docs/adapt.md or docs/adapt_real.md (two hours)
 	@[ -n $(call quoted,$(REAL)) ] || [ -e data/other/metadata.csv ] || $(PY) -m tests.other_cities --out data/other
 	@[ -n $(call quoted,$(REAL)) ] || $(MAKE) --no-print-directory folds DATA=data/other SPLIT=stratified FOLDS=10
 	$(PY) -m geopose compare configs/adapt/lite0.yaml --data $(call quoted,$(DATA)) --folds $(call quoted,$(SPLITS)) --fold $(FOLD) \
