@@ -92,6 +92,7 @@ class LossConfig:
     log_height: bool = False  # compare sign(h) log(1 + |h|) instead of h
     trim: float = 0.0  # share of an image's known pixels, those with the largest loss, that is left out
     focal_gamma: float = 0.0  # above 0, a pixel's loss is multiplied by tanh(error / delta) ** gamma
+    tall_m: float = 0.0  # above 0, a pixel of height h has weight 1 + h / tall_m in the dense losses, but not in r2
     cosine_weight: float = 1.0
     direction_mse_weight: float = 0.1
     lean_px: float = 0.0  # above 0, an image's direction has weight m / (m + lean_px), m its mean known magnitude

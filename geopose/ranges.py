@@ -39,7 +39,8 @@ RANGES = {
     "[0, 4294967295]": ("seed",),
     "[0, inf)": (
         "data.fold", "data.cache_mb", "data.workers", "model.encoder_layers", "loss.agl_weight", "loss.mag_weight",
-        "loss.focal_gamma", "loss.cosine_weight", "loss.direction_mse_weight", "loss.lean_px", "loss.scale_weight",
+        "loss.focal_gamma", "loss.tall_m", "loss.cosine_weight", "loss.direction_mse_weight", "loss.lean_px",
+        "loss.scale_weight",
         "optim.weight_decay", "optim.min_lr", "optim.warmup_steps", "optim.plateau_patience", "train.snapshot_epochs",
         "model.refiner_channels", "loss.feature_tie_weight", "train.unlabelled_weight", "train.unlabelled_start_step",
     ),

@@ -30,15 +30,19 @@ PIXEL_LOSSES = {
 }
 
 
-def dense_loss(kind: str, prediction, target, delta: float, trim: float = 0.0, focal_gamma: float = 0.0):
+def dense_loss(kind: str, prediction, target, delta: float, trim: float = 0.0, focal_gamma: float = 0.0, weight=None):
     """Mean loss over the known pixels of target. It is 0, with a gradient of 0, when no pixel is known.
 
     prediction, target [B,1,H,W]; target may hold NaN; computed in float32. trim is the share of each image's known
     pixels that is left out, the pixels with the largest loss. focal_gamma > 0 multiplies a pixel's loss by
-    tanh(error / delta) ** gamma, which reduces the weight of pixels that are nearly right. Returns a scalar.
+    tanh(error / delta) ** gamma, which reduces the weight of pixels that are nearly right. weight [B,1,H,W] makes the
+    mean a weighted one and applies before the other two. Returns a scalar.
     """
     prediction, target, known = _fill_unknown(prediction, target)
     loss = PIXEL_LOSSES[kind](prediction, target, delta)
+    if weight is not None:
+        weight = torch.where(known, weight, 0.0)
+        loss = loss * weight * (known.sum() / weight.sum().clamp(min=1e-6))
     if focal_gamma:
         loss = loss * torch.tanh((prediction - target).detach().abs() / delta) ** focal_gamma
     if trim:
@@ -88,6 +92,15 @@ def lean_weight(target_mag_px, lean_px: float):
     return mean_px / (mean_px + lean_px) + 1e-6
 
 
+def tall_weight(target_agl_m, tall_m: float):
+    """Weight of each pixel's dense losses [B,1,H,W]: 1 + h / tall_m, where h >= 0 is its known height, otherwise 1.
+
+    A network that cannot tell how tall a building is predicts a weighted mean of the heights that it may have. With
+    equal weights, towers come out too low, since most buildings are low. With tall_m = 0 all weights are equal: None.
+    """
+    return 1 + target_agl_m.nan_to_num(0.0).clamp(min=0) / tall_m if tall_m else None
+
+
 def log_scale(agl_m):
     """sign(h) log(1 + |h|): compresses large heights, is linear near 0, and is defined for negative predictions."""
     return torch.sign(agl_m) * torch.log1p(agl_m.abs())
@@ -112,10 +125,11 @@ class PoseLoss(nn.Module):
         target_direction = flow_direction(batch["angle_rad"])
         lean = lean_weight(target_mag_px, cfg.lean_px)
         cosine, direction_mse = direction_losses(outputs["direction"], target_direction, lean)
+        tall = tall_weight(target_agl_m, cfg.tall_m)
         compared = (log_scale(agl_m), log_scale(target_agl_m)) if cfg.log_height else (agl_m, target_agl_m)
         values = (
-            self.dense(cfg.agl, *compared, cfg.agl_delta_m, batch),
-            self.dense(cfg.mag, outputs["mag_px"].float(), target_mag_px, cfg.mag_delta_px, batch),
+            self.dense(cfg.agl, *compared, cfg.agl_delta_m, batch, tall),
+            self.dense(cfg.mag, outputs["mag_px"].float(), target_mag_px, cfg.mag_delta_px, batch, tall),
             cosine,
             direction_mse,
             self.scale(outputs, batch, lean),
@@ -124,11 +138,11 @@ class PoseLoss(nn.Module):
         total = sum(weight * value for weight, value in zip(weights, values, strict=True))
         return {"loss": total, **dict(zip(LOSS_PARTS, values, strict=True))}
 
-    def dense(self, kind: str, prediction, target, delta: float, batch):
-        """One plane's loss of the configured kind."""
+    def dense(self, kind: str, prediction, target, delta: float, batch, weight):
+        """One plane's loss of the configured kind. weight [B,1,H,W] of the pixels, or None."""
         if kind == "r2":
             return city_r2_loss(prediction, target, batch["city"])
-        return dense_loss(kind, prediction, target, delta, self.cfg.trim, self.cfg.focal_gamma)
+        return dense_loss(kind, prediction, target, delta, self.cfg.trim, self.cfg.focal_gamma, weight)
 
     def scale(self, outputs, batch, lean):
         """Weighted squared error of the scale head or, without one, of the least-squares scale. 0 if it has no weight.

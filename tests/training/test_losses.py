@@ -76,7 +76,9 @@ def test_pose_loss_is_the_weighted_sum_of_its_parts_and_zero_for_the_truth():
 
 
 @pytest.mark.parametrize("kind", [*PIXEL_LOSSES, "r2"])
-@pytest.mark.parametrize("options", [{}, {"log_height": True}, {"trim": 0.3}, {"focal_gamma": 2.0}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"log_height": True}, {"trim": 0.3}, {"focal_gamma": 2.0}, {"tall_m": 10.0}], ids=str
+)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_outputs_at_200_m_stay_finite(kind, options, dtype):
     values = torch.linspace(-5, 200, 64).view(1, 1, 8, 8)
@@ -132,6 +134,23 @@ def test_focal_weights_fade_what_is_right():
     target, prediction = torch.tensor([[7.0, 2.0], [7.1, 32.0]]).view(2, 1, 1, 1, 2)
     expected = (0.1 * np.tanh(0.1 / 5) ** 2 + 30 * np.tanh(30 / 5) ** 2) / 2
     assert float(dense_loss("l1", prediction, target, 5.0, focal_gamma=2.0)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_tall_pixels_weigh_more_in_heights_and_magnitudes():
+    rng = np.random.default_rng(2)
+    agl_m, predicted_m, predicted_px = rng.uniform(0, 90, (3, 2, 1, 6, 5)).astype(np.float32)
+    agl_m[0, 0, :2] = np.nan
+    agl_m[1, 0, 0] = -3.0  # below ground, which does not make a pixel count less than ground does
+    scale = np.array([0.5, 2.0], np.float32)
+    outputs = {"agl_m": predicted_m, "mag_px": predicted_px, "direction": np.eye(2, dtype=np.float32)}
+    batch = {"agl_m": agl_m, "scale_px_per_m": scale, "angle_rad": np.zeros(2, np.float32)}
+    outputs, batch = ({key: torch.from_numpy(value) for key, value in d.items()} for d in (outputs, batch))
+    parts = PoseLoss(LossConfig(agl="l1", mag="mse", tall_m=20.0))(outputs, batch | {"city": ["ARG", "JAX"]})
+    known = ~np.isnan(agl_m)
+    weight = 1 + np.maximum(agl_m[known], 0) / 20
+    error_m, error_px = predicted_m - agl_m, predicted_px - agl_m * scale[:, None, None, None]
+    np.testing.assert_allclose(parts["loss_agl"], np.average(np.abs(error_m[known]), weights=weight), rtol=1e-5)
+    np.testing.assert_allclose(parts["loss_mag"], np.average(error_px[known] ** 2, weights=weight), rtol=1e-5)
 
 
 def test_a_flat_crop_does_not_outweigh_a_downtown_in_city_r2():
