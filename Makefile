@@ -103,11 +103,11 @@ splits: $(READY) ## train lite0_imagenet on three kinds of folds; table in docs/
 	@for split in stratified cluster group; do $(MAKE) --no-print-directory folds SPLIT=$$split FOLDS=4 || exit 1; done
 	$(PY) -m geopose compare configs/splits/lite0.yaml --data $(call quoted,$(DATA)) --folds $(call quoted,$(DATA)/folds-stratified4.csv)
 
-# 40 minutes give a run six checkpoints or more, of which it keeps five.
-blend: folds ## train lite0_imagenet on three folds and lite0_rdtsc on two, and blend them in many ways; docs/blending.md (four hours)
+# Short epochs give a run more than five checkpoints, of which it keeps five.
+blend: folds ## train lite0_imagenet on three folds and lite0_rdtsc on two, and blend them in many ways; docs/blending.md (two hours)
 	@for run in lite0_imagenet/fold0 lite0_imagenet/fold1 lite0_imagenet/fold2 lite0_rdtsc/fold0 lite0_rdtsc/fold1; do \
 	    $(MAKE) --no-print-directory train CONFIG=configs/$${run%/*}.yaml FOLD=$${run##*fold} \
-	        ARGS="run.dir=runs/blend/$$run train.max_minutes=40 train.keep_checkpoints=5" || exit 1; done
+	        ARGS="run.dir=runs/blend/$$run train.max_minutes=15 train.steps_per_epoch=150 train.keep_checkpoints=5" || exit 1; done
 	$(PY) -m geopose blend configs/blend/lite0.yaml --data $(call quoted,$(DATA))
 
 # Of data/other's training half only the images are used, except by the row of true labels. REAL is a folder with images
