@@ -120,8 +120,8 @@ adapt: folds ## what unlabelled images of other cities, or of REAL, are worth; d
 	    --runs runs/adapt_real --out docs/adapt_real,--test data/other --unlabelled data/other/train)
 
 # The released run uses tiles of other seeds than the default, and larger ones. lite0_walls and lite0_turn want a GPU and
-# many cores. Each later stage starts from a mean of those before, on other tiles. lite0_sharp trains the refiner alone.
-release: $(READY) ## train runs/synthetic_lite0/fold0 again: configs lite0_walls, lite0_towers, lite0_downtown, lite0_districts, lite0_rivers, lite0_sharp, lite0_turn, lite0_north
+# many cores. Each later stage starts from a mean of those before, most on other tiles. lite0_sharp trains the refiner alone.
+release: $(READY) ## train runs/synthetic_lite0/fold0 again: configs lite0_walls, lite0_towers, lite0_downtown, lite0_districts, lite0_rivers, lite0_sharp, lite0_turn, lite0_north, lite0_tall
 	$(PY) -m geopose synthesize --out data/synthetic-walls --train 400 --test 8 --size 1024 --seed 1
 	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_walls.yaml DATA=data/synthetic-walls FOLDS=40 FOLD=0
 	[ -d runs/lite0_walls/mean ] || $(PY) -m geopose release --run runs/lite0_walls/fold0 --out runs/lite0_walls/mean
@@ -155,7 +155,11 @@ release: $(READY) ## train runs/synthetic_lite0/fold0 again: configs lite0_walls
 	$(PY) -m geopose synthesize --out data/synthetic-north --train 800 --test 8 --size 768 --seed 9 --downtown-share 0.35
 	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_north.yaml DATA=data/synthetic-north SPLIT=cluster FOLDS=15 \
 	    FOLD=0
-	$(PY) -m geopose release --run runs/lite0_north/fold0 --others runs/lite0_turn/mean --out runs/synthetic_lite0/new
+	[ -d runs/lite0_north/mean ] || $(PY) -m geopose release --run runs/lite0_north/fold0 --others runs/lite0_turn/mean \
+	    --out runs/lite0_north/mean
+	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_tall.yaml DATA=data/synthetic-north SPLIT=cluster FOLDS=15 \
+	    FOLD=0
+	$(PY) -m geopose release --run runs/lite0_tall/fold0 --others runs/lite0_north/mean --out runs/synthetic_lite0/new
 	rm -rf runs/synthetic_lite0/fold0 && mv runs/synthetic_lite0/new runs/synthetic_lite0/fold0
 	$(PY) -m tests.models.test_activations
 

@@ -40,7 +40,6 @@ class AugmentConfig:
     crop_jitter: float = 0.9  # crops have sides crop_px * [jitter, 1 / jitter] and are resized to crop_px
     wide_probability: float = 0.0  # share of crops that show up to wide_factor times the width, at a coarser gsd
     wide_factor: float = 2.0
-    resampled_probability: float = 0.0  # share of crops that withhold the gsd before resizing, as resampled images do
     tall_probability: float = 0.0  # share of crops that are the highest of four random ones of the same city
     stretch_probability: float = 0.0  # share of crops whose heights are multiplied by a random factor
     stretch_factor: float = 1.5  # the largest such factor; the smallest is 1 / stretch_factor

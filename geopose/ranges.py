@@ -56,7 +56,6 @@ RANGES = {
     "(0, 1]": ("augment.crop_jitter",),
     "[0, 1]": (
         "augment.turn_probability", "augment.wide_probability", "augment.tall_probability",
-        "augment.resampled_probability",
         "augment.stretch_probability", "augment.speckle_probability", "augment.speckle_share",
         "train.schedule_boundaries",
     ),

@@ -72,10 +72,7 @@ class CropDataset(Dataset):
             mask=self.read(read_agl, row.agl, window),
             pose=Pose(label.angle_rad, label.scale_px_per_m, float(row.gsd_m)),
         )
-        sample = make_sample(row, crop["image"], crop["mask"], crop["pose"])
-        if self.cfg.resampled_probability and rng.random() < self.cfg.resampled_probability:
-            sample["native_gsd_m"] = sample["gsd_m"]
-        return sample
+        return make_sample(row, crop["image"], crop["mask"], crop["pose"])
 
     def draw_window(self, rng: np.random.Generator, index: int) -> Window:
         """A random window of the tile in row `index` of the table."""

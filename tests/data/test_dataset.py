@@ -157,19 +157,6 @@ def test_a_wide_crop_is_coarser_and_has_its_files_gsd(table):
         assert float(sample["scale_px_per_m"] * sample["gsd_m"]) == pytest.approx(label.scale_px_per_m * 0.35, rel=1e-5)
 
 
-def test_some_crops_withhold_the_gsd_before_resizing(table):
-    cfg = AugmentConfig(level="none", crop_px=12, crop_jitter=1.0, wide_probability=1.0)
-    withheld = AugmentConfig(**vars(cfg) | {"resampled_probability": 0.3})
-    usual, some = (CropDataset(table, c, ModelConfig(), seed=1) for c in (cfg, withheld))
-    pairs = [(usual[draw], some[draw]) for draw in range(300)]
-    assert all(torch.equal(a["image"], b["image"]) and a["gsd_m"] == b["gsd_m"] for a, b in pairs)
-    native_m, seen_m, gsd_m = (
-        np.array(x) for x in zip(*[(a["native_gsd_m"], b["native_gsd_m"], b["gsd_m"]) for a, b in pairs], strict=True)
-    )
-    np.testing.assert_array_equal(seen_m, np.where(seen_m == gsd_m, gsd_m, native_m))
-    assert (seen_m == gsd_m).mean() == pytest.approx(0.3, abs=0.08)
-
-
 def test_tall_crops_show_higher_places_of_the_same_city(table):
     cfg = AugmentConfig(level="none", crop_px=12, crop_jitter=1.0)
     tall = AugmentConfig(level="none", crop_px=12, crop_jitter=1.0, tall_probability=1.0)
