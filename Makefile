@@ -119,9 +119,10 @@ adapt: folds ## what unlabelled images of other cities, or of REAL, are worth; d
 	    $(if $(REAL),--test $(call quoted,$(REAL)) --unlabelled $(call quoted,$(REAL)/test) --without true_labels \
 	    --runs runs/adapt_real --out docs/adapt_real,--test data/other --unlabelled data/other/train)
 
-# The released run uses tiles of other seeds than the default, and larger ones. lite0_walls and lite0_turn want a GPU and
-# many cores. Each later stage starts from a mean of those before, most on other tiles. lite0_sharp trains the refiner alone.
-release: $(READY) ## train runs/synthetic_lite0/fold0 again: configs lite0_walls, lite0_towers, lite0_downtown, lite0_districts, lite0_rivers, lite0_sharp, lite0_turn, lite0_north, lite0_tall
+# The released run uses tiles of other seeds than the default, and larger ones. lite0_walls, lite0_turn and
+# lite0_large want a GPU and many cores. Each later stage starts from a mean of those before, most on other tiles. lite0_sharp
+# trains the refiner alone, lite0_gsd the table over gsd.
+release: $(READY) ## train runs/synthetic_lite0/fold0 again: configs lite0_walls, lite0_towers, lite0_downtown, lite0_districts, lite0_rivers, lite0_sharp, lite0_turn, lite0_north, lite0_tall, lite0_large, lite0_gsd
 	$(PY) -m geopose synthesize --out data/synthetic-walls --train 400 --test 8 --size 1024 --seed 1
 	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_walls.yaml DATA=data/synthetic-walls FOLDS=40 FOLD=0
 	[ -d runs/lite0_walls/mean ] || $(PY) -m geopose release --run runs/lite0_walls/fold0 --out runs/lite0_walls/mean
@@ -159,7 +160,16 @@ release: $(READY) ## train runs/synthetic_lite0/fold0 again: configs lite0_walls
 	    --out runs/lite0_north/mean
 	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_tall.yaml DATA=data/synthetic-north SPLIT=cluster FOLDS=15 \
 	    FOLD=0
-	$(PY) -m geopose release --run runs/lite0_tall/fold0 --others runs/lite0_north/mean --out runs/synthetic_lite0/new
+	[ -d runs/lite0_tall/mean ] || $(PY) -m geopose release --run runs/lite0_tall/fold0 --others runs/lite0_north/mean \
+	    --out runs/lite0_tall/mean
+	$(PY) -m geopose synthesize --out data/synthetic-many --train 2400 --test 8 --size 768 --seed 12 --downtown-share 0.35
+	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_large.yaml DATA=data/synthetic-many SPLIT=cluster FOLDS=60 \
+	    FOLD=0
+	[ -d runs/lite0_large/mean ] || $(PY) -m geopose release --run runs/lite0_large/fold0 --others runs/lite0_tall/mean \
+	    --out runs/lite0_large/mean
+	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_gsd.yaml DATA=data/synthetic-north SPLIT=cluster FOLDS=15 \
+	    FOLD=0
+	$(PY) -m geopose release --run runs/lite0_gsd/fold0 --out runs/synthetic_lite0/new
 	rm -rf runs/synthetic_lite0/fold0 && mv runs/synthetic_lite0/new runs/synthetic_lite0/fold0
 	$(PY) -m tests.models.test_activations
 

@@ -72,6 +72,7 @@ class ModelConfig:
     direction_dropout: float = 0.2  # pooled
     direction_maps: int = 1  # pooled: number of encoder maps that the head gets, counted from the coarsest
     scale_head: bool = False  # predict one scale per image, which multiplies all magnitudes
+    scale_dropout: float = 0.0  # share of training images whose scale comes from gsd alone; with 1 every scale does
 
     @property
     def dense_stride(self) -> int:

@@ -57,7 +57,7 @@ RANGES = {
     "[0, 1]": (
         "augment.turn_probability", "augment.wide_probability", "augment.tall_probability",
         "augment.stretch_probability", "augment.speckle_probability", "augment.speckle_share",
-        "train.schedule_boundaries",
+        "train.schedule_boundaries", "model.scale_dropout",
     ),
     "[0, 1)": ("model.encoder_drop_path", "model.direction_dropout", "loss.trim", "train.start_share"),
     "(0, inf)": (

@@ -81,13 +81,18 @@ class PooledScaleHead(nn.Module):
     much of the scale. A table over gsd with linear interpolation adds a term to the logarithm of the scale; a smooth
     function would not fit where the range of another sensor begins. The table uses native_gsd_m [B], the gsd before any
     resizing, and the result is converted to the gsd of the pixels. in_channels is the sum of the maps' channels.
+
+    What the image says is misleading where images look unlike the training data: it made the scale of real images too
+    large. dropout is the share of training images whose scale comes from the table alone. In predictions the image's
+    term counts 1 - dropout, its mean weight in training. With 1 the table alone decides.
     """
 
     # AdamW moves a weight by about the learning rate per step. The table must cover a range of 3 in some hundred steps.
     TABLE_PACE = 10.0
 
-    def __init__(self, in_channels: int, activation: str):
+    def __init__(self, in_channels: int, activation: str, dropout: float = 0.0):
         super().__init__()
+        self.dropout = dropout
         self.layers = nn.Sequential(
             nn.Linear(in_channels, in_channels),
             instantiate_activation_block(activation, inplace=True),
@@ -101,8 +106,15 @@ class PooledScaleHead(nn.Module):
     def forward(self, maps: list, gsd_m, native_gsd_m):
         with torch.autocast(self.table.device.type, enabled=False):  # bfloat16 would change the scale by 0.4 %
             by_gsd = self.near_knots(native_gsd_m) @ (self.TABLE_PACE * self.table)
-        native_scale = (self.layers(pool(maps)).float()[:, 0] + by_gsd).exp()
+        by_image = self.layers(pool(maps)).float()[:, 0] * self.weight_of_image(by_gsd)
+        native_scale = (by_image + by_gsd).exp()
         return native_scale * native_gsd_m.float() / gsd_m.float()
+
+    def weight_of_image(self, by_gsd):
+        """Weight of the image's term: one for all predictions, and 0 or 1 for each of the training images [B]."""
+        if self.training and self.dropout:
+            return (torch.rand_like(by_gsd) >= self.dropout).float()
+        return 1.0 - self.dropout
 
     def near_knots(self, gsd_m):
         """Interpolation weights [B,K] of the knots for gsd_m [B]. They sum to 1; outside the table its end counts."""

@@ -57,7 +57,7 @@ class PoseModel(nn.Module):
         refined = (width, 2, cfg.refiner_channels, cfg.head_stride, cfg.head_unit, cfg.activation)
         self.refiner = Refiner(*refined) if cfg.refiner_channels else None
         pooled = sum(encoder.channels[-cfg.direction_maps :])
-        self.scale_head = PooledScaleHead(pooled, cfg.activation) if cfg.scale_head else None
+        self.scale_head = PooledScaleHead(pooled, cfg.activation, cfg.scale_dropout) if cfg.scale_head else None
         if cfg.direction_head in DENSE_DIRECTION_HEADS:
             self.direction_head = DENSE_DIRECTION_HEADS[cfg.direction_head](finest, cfg.activation)
         else:

@@ -64,8 +64,10 @@ def draw_heads(ax, model: PoseModel, lowest: float) -> None:
     box(ax, (88, lowest), (11, 5.5), "direction d\nangle a, rad", "result")
     arrow(ax, (83, lowest + 2.75), (88, lowest + 2.75))
     if cfg.scale_head:
-        box(ax, (70, lowest + 9), (13, 5.5), "scale head\ninput also: gsd", "head")
-        arrow(ax, (66, lowest + 4.5), (70, lowest + 10))
+        by_gsd = cfg.scale_dropout == 1
+        box(ax, (70, lowest + 9), (13, 5.5), f"scale head\ninput{'' if by_gsd else ' also'}: gsd", "head")
+        if not by_gsd:
+            arrow(ax, (66, lowest + 4.5), (70, lowest + 10))
         arrow(ax, (76.5, lowest + 14.5), (76.5, 23.5))
         ax.text(77.2, (lowest + 38) / 2, "times", fontsize=8.5, va="center")
 

@@ -151,6 +151,23 @@ def test_the_scale_head_looks_gsd_up_in_a_table():
     torch.testing.assert_close(scale, expected, rtol=1e-4, atol=0)
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.25, 1.0])
+def test_the_scale_heads_dropout_leaves_some_images_to_the_table(dropout):
+    """In training their share is the setting's; in predictions the image's term has its mean weight."""
+    torch.manual_seed(0)
+    head = PooledScaleHead(4, "silu", dropout)
+    torch.nn.init.constant_(head.layers[-1].bias, 1.0)  # the image's term
+    torch.nn.init.constant_(head.table, 0.5 / head.TABLE_PACE)  # the table's
+    maps, gsd_m = [torch.zeros(2000, 4, 1, 1)], torch.full((2000,), 0.4)
+    with torch.inference_mode():
+        in_training = head(maps, gsd_m, gsd_m).log()
+        by_gsd = (in_training - 0.5).abs() < 1e-4
+        assert by_gsd.float().mean() == pytest.approx(dropout, abs=0.04 if 0 < dropout < 1 else 0)
+        torch.testing.assert_close(in_training[~by_gsd], torch.full_like(in_training[~by_gsd], 1.5))
+        predicted = head.eval()(maps, gsd_m, gsd_m).log()
+    torch.testing.assert_close(predicted, torch.full_like(predicted, 0.5 + 1 - dropout))
+
+
 def test_the_scale_head_follows_an_image_that_was_resized():
     """By the law of zoom: the same pixels from a file of half their gsd have half its scale."""
     torch.manual_seed(0)
