@@ -22,13 +22,14 @@ NONE = Calibration()
 def make_run(folder, factors):
     """A run with one checkpoint per factor, best first: the released one with its heights multiplied by the factor.
 
-    Its refiner does nothing, because its corrections are not proportional to heights.
+    Its refiner does nothing, because its corrections are not proportional to heights. The multiplied weights are
+    float32, because float16 would round them.
     """
     shutil.copytree(RELEASED, folder)
     (path,) = checkpoint_paths(folder)
     state, listed = load_file(path), read_manifest(folder)
     for number, factor in enumerate(factors):
-        changed = {key: factor * value for key, value in state.items() if key.startswith("agl_head.output")}
+        changed = {key: factor * value.float() for key, value in state.items() if key.startswith("agl_head.output")}
         assert len(changed) == 2
         changed |= {key: 0 * value for key, value in state.items() if key.startswith("refiner.output")}
         save_file(state | changed, path.with_name(f"{number}.safetensors"))
