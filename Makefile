@@ -119,9 +119,9 @@ adapt: folds ## what unlabelled images of other cities, or of REAL, are worth; d
 	    $(if $(REAL),--test $(call quoted,$(REAL)) --unlabelled $(call quoted,$(REAL)/test) --without true_labels \
 	    --runs runs/adapt_real --out docs/adapt_real,--test data/other --unlabelled data/other/train)
 
-# The released run uses tiles of other seeds than the default, and larger ones. lite0_walls, lite0_turn and
-# lite0_large want a GPU and many cores. Each later stage starts from a mean of those before, most on other tiles. lite0_sharp
-# trains the refiner alone, lite0_gsd the table over gsd.
+# The released run uses tiles of other seeds than the default, and larger ones. lite0_walls, lite0_turn and lite0_large
+# want a GPU and many cores. Each later stage starts from a mean of those before, most on other tiles. lite0_sharp trains
+# the refiner alone, lite0_gsd the table over gsd.
 release: $(READY) ## train runs/synthetic_lite0/fold0 again: configs lite0_walls, lite0_towers, lite0_downtown, lite0_districts, lite0_rivers, lite0_sharp, lite0_turn, lite0_north, lite0_tall, lite0_large, lite0_gsd
 	$(PY) -m geopose synthesize --out data/synthetic-walls --train 400 --test 8 --size 1024 --seed 1
 	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_walls.yaml DATA=data/synthetic-walls FOLDS=40 FOLD=0
