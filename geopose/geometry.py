@@ -154,9 +154,20 @@ def stretch_pose(pose: Pose, x_factor: float, y_factor: float) -> Pose:
     The flow of one metre stays one vector, with another angle and length. gsd_m of the result is the gsd along this
     vector, so scale_px_per_m * gsd_m is unchanged. Along other directions the pixels have other sizes.
     """
-    stretched = flow_direction(pose.angle_rad) * np.array([x_factor, y_factor])
-    length = float(np.linalg.norm(stretched))
-    return Pose(float(direction_angle(stretched)), pose.scale_px_per_m * length, pose.gsd_m / length)
+    direction, factor = stretch_direction(flow_direction(pose.angle_rad), x_factor, y_factor)
+    return Pose(float(direction_angle(direction)), pose.scale_px_per_m * float(factor), pose.gsd_m / float(factor))
+
+
+def stretch_direction(direction, x_factor: float, y_factor: float):
+    """Directions [..., 2] (dx, dy) in a grid whose columns and rows are stretched by two factors; lengths are kept.
+
+    Also returns the factors [...] by which flow along these directions grows in px.
+    """
+    lib = _library(direction)
+    stretched = lib.stack([direction[..., 0] * x_factor, direction[..., 1] * y_factor], -1)
+    before, after = (lib.hypot(xy[..., 0], xy[..., 1]) + 1e-12 for xy in (direction, stretched))
+    factor = after / before
+    return stretched / factor[..., None], factor
 
 
 def transform_direction(direction, matrix):

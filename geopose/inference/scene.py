@@ -34,6 +34,7 @@ from geopose.io.files import write_bytes
 from geopose.io.poses import read_vflow
 from geopose.io.rasters import open_scene, raster_like
 from geopose.io.tables import find_gsd_m
+from geopose.models.zoom import WHOLE_STRIDES_PX
 
 NEAR_RAD = math.radians(60)  # a tile whose direction is further from the one most tiles agree on is ignored
 
@@ -163,8 +164,8 @@ def predict_strips(
 ) -> Iterator[Strip]:
     """Predict a scene from top to bottom, one row of tiles after the other."""
     height, width = reader.shape
-    rows, columns = tile_starts(height, tile_px), tile_starts(width, tile_px)
-    tile_height, tile_width = min(tile_px, height), min(tile_px, width)
+    tile_height, tile_width = tile_side(height, tile_px), tile_side(width, tile_px)
+    rows, columns = tile_starts(height, tile_height), tile_starts(width, tile_width)
     weight = pyramid(tile_height, tile_width)
     # For every row of tiles the same two arrays: new ones of their size would fragment memory more and more.
     sums = np.zeros((3, tile_height, width), np.float32)  # weighted heights, weighted spreads, weights
@@ -218,6 +219,12 @@ def predict_tile(
     angle_rad = float(direction_angle(direction)[0])
     pose = TilePose(float(result["scale_px_per_m"][0]), angle_rad, weight)
     return heights, result["spread_m"][0, 0].cpu().numpy(), pose
+
+
+def tile_side(length: int, tile_px: int) -> int:
+    """Side of the tiles that cover a length: at most tile_px, and whole strides, so that the network pads nothing."""
+    side = min(length, tile_px)
+    return max(side // WHOLE_STRIDES_PX * WHOLE_STRIDES_PX, min(side, WHOLE_STRIDES_PX))
 
 
 def tile_starts(length: int, tile_px: int) -> list[int]:

@@ -95,8 +95,10 @@ class PoseModel(nn.Module):
     def forward(self, image, gsd_m, city_index, native_gsd_m=None):
         coarsest = self.encoder.strides[-1]
         padded_size = tuple(math.ceil(side / coarsest) * coarsest for side in image.shape[-2:])
-        image, inside = pad_tensor_to_size(image.float(), padded_size, mode="replicate")
-        inside = tuple(inside)
+        # Padding has the mean colour of the encoder's pretraining. For the first layer it is zero, as the padding of
+        # its convolutions is. Repeated or mirrored pixels would look like walls.
+        centred, inside = pad_tensor_to_size(image.float() - self.encoder.mean, padded_size)
+        image, inside = centred + self.encoder.mean, tuple(inside)
         with fast_depthwise(image.device):
             maps = self.encoder(image)
         decoded = self.decoder(maps)[0]
