@@ -165,7 +165,7 @@ def predict_strips(
     """Predict a scene from top to bottom, one row of tiles after the other."""
     height, width = reader.shape
     tile_height, tile_width = tile_side(height, tile_px), tile_side(width, tile_px)
-    rows, columns = tile_starts(height, tile_height), tile_starts(width, tile_width)
+    rows, columns = tile_starts(height, tile_px), tile_starts(width, tile_px)
     weight = pyramid(tile_height, tile_width)
     # For every row of tiles the same two arrays: new ones of their size would fragment memory more and more.
     sums = np.zeros((3, tile_height, width), np.float32)  # weighted heights, weighted spreads, weights
@@ -228,11 +228,12 @@ def tile_side(length: int, tile_px: int) -> int:
 
 
 def tile_starts(length: int, tile_px: int) -> list[int]:
-    """First pixels of tiles that cover a length, overlap by about half, and do not cross its end."""
-    if length <= tile_px:
+    """First pixels of tiles that cover a length, overlap by at least about half, and do not cross its end."""
+    rest = length - (side := tile_side(length, tile_px))
+    if not rest:
         return [0]
-    count = math.ceil((length - tile_px) / (tile_px / 2)) + 1
-    return [round(index * (length - tile_px) / (count - 1)) for index in range(count)]
+    count = math.ceil(rest / (side / 2)) + 1
+    return [round(index * rest / (count - 1)) for index in range(count)]
 
 
 def pyramid(height: int, width: int) -> np.ndarray:

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 import torch
 from pytorch_toolbelt.inference import functional as toolbelt
 from torch import nn
-from torch.nn import functional as F
 
 from geopose.geometry import D4_MATRICES, d4_inverse, fit_scale, magnitude, transform_direction
 from geopose.inference.blend import Blend
-from geopose.models.zoom import forward_zoomed
+from geopose.models.zoom import forward_zoomed, resize
 
 # Elements of geometry.D4_MATRICES, as functions of tensors [B,C,H,W].
 TURNS = {
@@ -128,7 +127,5 @@ def predict_sizes(model: nn.Module, batch: dict, view: str, sizes: dict[float, f
 
 def detail_beyond(values, resolution: float):
     """The part of values [B,1,H,W] that is lost when they shrink to resolution (below 1) times their size."""
-    shape = values.shape[-2:]
-    size = [max(1, round(side * resolution)) for side in shape]
-    shrunken = F.interpolate(values, size=size, mode="bilinear", align_corners=False, antialias=True)
-    return values - F.interpolate(shrunken, size=shape, mode="bilinear", align_corners=False)
+    size = tuple(max(1, round(side * resolution)) for side in values.shape[-2:])
+    return values - resize(resize(values, size), values.shape[-2:])

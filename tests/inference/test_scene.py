@@ -1,6 +1,7 @@
 """Your own images: any bands, depth and size, the same grid, tiles without seams, one pose."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,10 +22,13 @@ from geopose.inference.scene import (
     predict_scene,
     predict_tile,
     pyramid,
+    tile_side,
     tile_starts,
 )
 from geopose.inference.scene_reader import SceneReader
 from geopose.io.rasters import read_agl, read_rgb
+from geopose.io.tables import read_train_table
+from geopose.synthetic.dataset import Options, make_dataset
 from geopose.version import VERSION
 
 GRID = {"crs": "EPSG:32617", "transform": rasterio.transform.from_origin(440000, 3350000, 0.4, 0.4)}
@@ -191,3 +195,35 @@ def test_the_command_predicts_and_rectifies_images(tmp_path):
     assert_user_error(run("predict.py", image, *common, "--bands", 1, 9, 2, "--overwrite"), "--bands 1 9 2", "1 to 3")
     assert_user_error(run("predict.py", image, *common, "--gsd", -1), "--gsd")
     assert_user_error(run("predict.py", image, *common, "--data", tmp_path), "one of the three")
+
+
+@pytest.mark.parametrize(("length", "side"), [(20, 20), (32, 32), (489, 480), (1000, 992), (1024, 1024), (5000, 1024)])
+def test_tiles_are_whole_strides_and_cover_the_scene(length, side):
+    """Padding looks like walls to the network, so an image of 489 px has two tiles of 480 px."""
+    starts = tile_starts(length, 1024)
+    assert tile_side(length, 1024) == side
+    assert starts[0] == 0 and starts[-1] + side == length
+    assert all(0 < step <= side / 2 + 1 for step in np.diff(starts))
+
+
+@pytest.fixture(scope="module")
+def tile(tmp_path_factory):
+    """A rendered tile of 320 px: its image [3,H,W], heights [H,W] in metres and metres per pixel."""
+    root = tmp_path_factory.mktemp("tile")
+    make_dataset(root, Options(train=4, test=4, size=320, seed=21), workers=1)
+    tiles = read_train_table(root)
+    tile = tiles[tiles.city == "JAX"].iloc[0]
+    return np.moveaxis(read_rgb(Path(tile.rgb)), -1, 0), read_agl(Path(tile.agl)), tile.gsd_m
+
+
+def test_an_image_of_any_size_is_predicted_as_well_as_one_of_whole_strides(ensemble, tile, tmp_path):
+    """The same pixels of a synthetic tile of 320 x 320 px and of its first 297 x 308 px."""
+    image, agl_m, gsd_m = tile
+    errors_m = []
+    for rows, columns in ((320, 320), (297, 308)):
+        write_tif(tmp_path / f"{rows}.tif", image[:, :rows, :columns], **GRID)
+        predict_scene(tmp_path / f"{rows}.tif", tmp_path, ensemble, SceneOptions(gsd_m=gsd_m))
+        heights = read_agl(tmp_path / f"{rows}_AGL.tif")
+        errors_m.append(np.nanmean(np.abs(heights[:297, :308] - agl_m[:297, :308])))
+    print(errors_m)
+    assert errors_m[1] < 1.03 * errors_m[0]

@@ -32,10 +32,10 @@ class ReadsTheAnswer(nn.Module):
 GSD_M = 0.4
 
 
-def make_scene(smooth: bool):
-    """A batch of 2 images of 48 x 48 px that contain their answer: a height, a scale and a direction each."""
-    y, x = torch.meshgrid(torch.arange(48.0), torch.arange(48.0), indexing="ij")
-    noise = torch.rand(2, 48, 48, generator=torch.Generator().manual_seed(0)) * 30
+def make_scene(smooth: bool, side: int = 64):
+    """A batch of 2 square images that contain their answer: a height, a scale and a direction each."""
+    y, x = torch.meshgrid(torch.arange(float(side)), torch.arange(float(side)), indexing="ij")
+    noise = torch.rand(2, side, side, generator=torch.Generator().manual_seed(0)) * 30
     height = torch.stack([20 + 0.1 * x, 30 + 0.2 * y]) if smooth else noise
     scale, angle = torch.tensor([0.7, 1.9]), torch.tensor([0.4, 3.7])
     direction = torch.stack([torch.sin(angle), torch.cos(angle)], dim=-1)
@@ -69,20 +69,52 @@ def test_one_view_gives_what_the_model_gives():
     torch.testing.assert_close(pose["direction"], outputs["direction"])
 
 
-@pytest.mark.parametrize("zoom", [0.5, 0.8, 1.25, 2.0])
+@pytest.mark.parametrize("zoom", [0.4, 0.8, 1.25, 2.0])
 @pytest.mark.parametrize("view", ["e", "h", "r90", "hvt"])
 def test_zoomed_views_come_back_in_the_images_own_frame(view, zoom):
     """Heights, scale and direction are those of the image at every size that the network sees."""
-    batch, height, scale, direction = make_scene(smooth=True)
+    batch, height, scale, direction = make_scene(smooth=True, side=160)
     model = ReadsTheAnswer()
     prediction = predict_view(model, batch, view, zoom)
     image, gsd_m = model.seen[0]
-    assert image.shape[-2:] == (round(48 * zoom), round(48 * zoom))
-    torch.testing.assert_close(gsd_m, torch.full((2,), GSD_M / zoom))
-    inside = (slice(None), slice(4, -4), slice(4, -4))
+    seen_px = {0.4: 64, 0.8: 128, 1.25: 192, 2.0: 320}[zoom]  # whole strides of 32 px
+    assert image.shape[-2:] == (seen_px, seen_px)
+    torch.testing.assert_close(gsd_m, torch.full((2,), GSD_M * 160 / seen_px))
+    inside = (slice(None), slice(8, -8), slice(8, -8))
     torch.testing.assert_close(prediction["agl_m"][:, 0][inside], height[inside], atol=0.05, rtol=0)
     torch.testing.assert_close(prediction["scale_px_per_m"], scale, rtol=1e-4, atol=0)
     torch.testing.assert_close(nn.functional.normalize(prediction["direction"]), direction, atol=5e-3, rtol=0)
+
+
+class KnowsTheScene(nn.Module):
+    """Answers for a scene of one height and flow, whatever the sides of the image that it is shown."""
+
+    cfg = ModelConfig()
+
+    def __init__(self, sides: tuple[int, int], height_m: float, flow_px_per_m: tuple[float, float]):
+        super().__init__()
+        self.sides, self.height_m, self.flow_px_per_m = sides, height_m, flow_px_per_m
+
+    def forward(self, image, gsd_m, city, native_gsd_m=None):
+        y_zoom, x_zoom = (seen / own for seen, own in zip(image.shape[-2:], self.sides, strict=True))
+        self.zoom = (x_zoom * y_zoom) ** 0.5
+        torch.testing.assert_close(gsd_m * self.zoom, torch.full_like(gsd_m, GSD_M))
+        flow = torch.tensor([[self.flow_px_per_m[0] * x_zoom, self.flow_px_per_m[1] * y_zoom]])
+        agl_m = torch.full((1, 1, *image.shape[-2:]), self.height_m)
+        return {"agl_m": agl_m, "mag_px": agl_m * flow.norm(), "direction": 0.3 * flow / flow.norm()}
+
+
+@pytest.mark.parametrize("sides", [(64, 96), (489, 526), (75, 200)])
+@pytest.mark.parametrize("zoom", [0.35, 0.7, 1.3])
+def test_sides_that_are_rounded_differently_leave_the_pose_as_it_is(sides, zoom):
+    flow = (0.6, -0.8)
+    model = KnowsTheScene(sides, 12.0, flow)
+    batch = {"image": torch.zeros(1, 3, *sides), "gsd_m": torch.tensor([GSD_M]), "city": ["ARG"]}
+    pose = predict_view(model, batch, "e", zoom)
+    assert model.zoom == pytest.approx(zoom, rel=0.35) and model.zoom != 1
+    torch.testing.assert_close(pose["agl_m"], torch.full((1, 1, *sides), 12.0))
+    torch.testing.assert_close(pose["scale_px_per_m"], torch.ones(1))
+    torch.testing.assert_close(pose["direction"], 0.3 * torch.tensor([flow]))  # its length says how certain it is
 
 
 @pytest.mark.parametrize("input_zoom", [0.5, 1.5])
@@ -121,13 +153,13 @@ class KnowsOneSize(ReadsTheAnswer):
 def test_sizes_are_combined_by_weight():
     """A roof that a small view predicts as ground gets lower by that view's share, and its edges stay sharp."""
     batch, _, scale, direction = make_scene(smooth=False)
-    roof = torch.zeros(2, 1, 48, 48)
-    roof[..., 8:40, 8:40] = 10.0
+    roof = torch.zeros(2, 1, 64, 64)
+    roof[..., 8:56, 8:56] = 10.0
     batch["image"][:, :2] = torch.cat([roof, roof * scale.view(2, 1, 1, 1) * GSD_M], dim=1)
-    pose = predict_sizes(KnowsOneSize(), batch, "e", {0.25: 1.0, 1.0: 3.0})
+    pose = predict_sizes(KnowsOneSize(), batch, "e", {0.5: 1.0, 1.0: 3.0})
     heights = pose["agl_m"][:, 0]
-    torch.testing.assert_close(heights[:, 20:28, 20:28], torch.full((2, 8, 8), 7.5), atol=0.05, rtol=0)
-    assert (heights[:, 24, 8] > 8.5).all() and (heights[:, 24, 7] == 0).all()  # the step at the edge
+    torch.testing.assert_close(heights[:, 28:36, 28:36], torch.full((2, 8, 8), 7.5), atol=0.05, rtol=0)
+    assert (heights[:, 32, 8] > 8).all() and (heights[:, 32, 7] == 0).all()  # the step at the edge
     torch.testing.assert_close(pose["scale_px_per_m"], scale)
     torch.testing.assert_close(nn.functional.normalize(pose["direction"]), direction, atol=1e-4, rtol=0)
 
