@@ -144,7 +144,11 @@ def create_parser() -> Parser:
         help="numbers of the red, green and blue band, from 1 (default: as tagged)",
     )
     images.add_argument(
-        "--tile", type=int, default=1024, metavar="PX", help="side of the overlapping tiles that images are cut into"
+        "--tile",
+        type=int,
+        default=1024,
+        metavar="PX",
+        help="side of the overlapping tiles that images are cut into, rounded down to whole 32 px",
     )
     images.add_argument("--rectify", action="store_true", help="also write the image without building lean")
     images.add_argument(

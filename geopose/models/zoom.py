@@ -34,9 +34,12 @@ def resize(values, size: tuple[int, int]):
     """Values [B,C,H,W] at another size: bilinear if enlarged, else means over areas, as those of crops in training."""
     if size[0] * size[1] >= values.shape[-2] * values.shape[-1]:
         return F.interpolate(values, size=size, mode="bilinear", align_corners=False)
-    rows, columns = (area_weights(new, old).to(values) for new, old in zip(size, values.shape[-2:], strict=True))
+    sides = tuple(values.shape[-2:])
+    if all(old % new == 0 for new, old in zip(size, sides, strict=True)):
+        return F.interpolate(values, size=size, mode="area")  # four times as fast; exact for whole factors only
+    rows, columns = (area_weights(new, old).to(values) for new, old in zip(size, sides, strict=True))
     with torch.autocast(values.device.type, enabled=False):  # half precision would round the pixels
-        return rows @ values @ columns.T
+        return (rows @ values @ columns.T).contiguous(memory_format=torch.channels_last)
 
 
 def area_weights(new: int, old: int):

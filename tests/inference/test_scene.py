@@ -127,9 +127,10 @@ def test_tiles_cover_everything_and_overlap_by_half():
     for length in (40, 64, 65, 100, 128, 1000):
         starts = tile_starts(length, 64)
         covered = np.zeros(length, int)
+        side = tile_side(length, 64)
         for start in starts:
-            assert start >= 0 and start + min(64, length) <= length
-            covered[start : start + 64] += 1
+            assert start >= 0 and start + side <= length
+            covered[start : start + side] += 1
         assert covered.min() >= 1 and max(np.diff(starts), default=0) <= 32
     weights = pyramid(6, 8)
     assert weights.min() > 0 and np.array_equal(weights, weights[::-1, ::-1]) and weights.argmax() // 8 in (2, 3)
@@ -206,24 +207,20 @@ def test_tiles_are_whole_strides_and_cover_the_scene(length, side):
     assert all(0 < step <= side / 2 + 1 for step in np.diff(starts))
 
 
-@pytest.fixture(scope="module")
-def tile(tmp_path_factory):
-    """A rendered tile of 320 px: its image [3,H,W], heights [H,W] in metres and metres per pixel."""
-    root = tmp_path_factory.mktemp("tile")
-    make_dataset(root, Options(train=4, test=4, size=320, seed=21), workers=1)
-    tiles = read_train_table(root)
-    tile = tiles[tiles.city == "JAX"].iloc[0]
-    return np.moveaxis(read_rgb(Path(tile.rgb)), -1, 0), read_agl(Path(tile.agl)), tile.gsd_m
+def test_an_image_of_any_size_is_predicted_as_well_as_one_of_whole_strides(ensemble, tmp_path):
+    """Heights of three synthetic tiles: their first 297 x 308 px, against the part of these that is 288 px square.
 
-
-def test_an_image_of_any_size_is_predicted_as_well_as_one_of_whole_strides(ensemble, tile, tmp_path):
-    """The same pixels of a synthetic tile of 320 x 320 px and of its first 297 x 308 px."""
-    image, agl_m, gsd_m = tile
-    errors_m = []
-    for rows, columns in ((320, 320), (297, 308)):
-        write_tif(tmp_path / f"{rows}.tif", image[:, :rows, :columns], **GRID)
-        predict_scene(tmp_path / f"{rows}.tif", tmp_path, ensemble, SceneOptions(gsd_m=gsd_m))
-        heights = read_agl(tmp_path / f"{rows}_AGL.tif")
-        errors_m.append(np.nanmean(np.abs(heights[:297, :308] - agl_m[:297, :308])))
-    print(errors_m)
-    assert errors_m[1] < 1.03 * errors_m[0]
+    Where the network pads with border pixels, they are a third worse.
+    """
+    make_dataset(tmp_path / "tiles", Options(train=12, test=4, size=320, seed=21), workers=1)
+    errors_m = {297: [], 288: []}
+    for tile in read_train_table(tmp_path / "tiles").query("city == 'JAX'").itertuples():
+        image, agl_m = read_rgb(Path(tile.rgb)), read_agl(Path(tile.agl))
+        for rows, columns in ((297, 308), (288, 288)):
+            scene = tmp_path / f"{tile.id}_{rows}.tif"
+            write_tif(scene, image[:rows, :columns].transpose(2, 0, 1), **GRID)
+            predict_scene(scene, tmp_path, ensemble, SceneOptions(gsd_m=tile.gsd_m))
+            heights = read_agl(tmp_path / f"{scene.stem}_AGL.tif")
+            errors_m[rows].append(np.nanmean(np.abs(heights[:288, :288] - agl_m[:288, :288])))
+    assert len(errors_m[288]) == 3
+    assert np.mean(errors_m[297]) < 1.1 * np.mean(errors_m[288])

@@ -5,7 +5,6 @@ from itertools import product
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from geopose.config import BlendConfig, ModelConfig
 from geopose.geometry import D4_MATRICES, d4_inverse, fit_scale, transform_direction
@@ -14,7 +13,7 @@ from geopose.inference.calibration import Calibration
 from geopose.inference.ensemble import Ensemble, Member
 from geopose.inference.tta import VIEWS, TTAModel
 from geopose.models.model import create_model
-from geopose.models.zoom import forward_zoomed
+from geopose.models.zoom import forward_zoomed, resize
 
 VIEW_SETS = {
     "none": ("e",),
@@ -70,10 +69,8 @@ def expected_sizes(model, batch, view, sizes):
         if zoom < own:
             share = zoom * model.cfg.input_zoom / (1 if model.cfg.refiner_channels else model.cfg.head_stride)
             height, width = pose["agl_m"].shape[-2:]
-            size = [max(1, round(height * share)), max(1, round(width * share))]
-            coarse = F.interpolate(pose["agl_m"], size=size, mode="bilinear", align_corners=False, antialias=True)
-            fine = F.interpolate(coarse, size=(height, width), mode="bilinear", align_corners=False)
-            other_m = other_m + (pose["agl_m"] - fine)
+            coarse = resize(pose["agl_m"], (max(1, round(height * share)), max(1, round(width * share))))
+            other_m = other_m + (pose["agl_m"] - resize(coarse, (height, width)))
         agl_m.add_(other_m.clamp(min=0), alpha=weight)
     total = sum(sizes.values())
     return pose | {"agl_m": agl_m / total, "direction": direction / total}
