@@ -8,7 +8,7 @@ from rasterio.windows import Window
 
 from geopose.data.dataset import DrawSampler
 from geopose.inference.rectify import grow, place_in
-from geopose.inference.scene import predict_strips, pyramid, tile_starts
+from geopose.inference.scene import predict_strips, pyramid, tile_side, tile_starts
 from geopose.inference.square import sum_between
 
 SIDES = st.integers(1, 70)
@@ -60,10 +60,11 @@ def test_overlapping_tiles_give_every_pixel_its_own_value(height, width, tile_px
 
 @given(st.integers(1, 5000), st.integers(2, 1024))
 def test_tiles_cover_a_length_from_end_to_end(length, tile_px):
-    starts = tile_starts(length, tile_px)
-    assert starts[0] == 0 and starts[-1] + min(tile_px, length) == length
+    starts, side = tile_starts(length, tile_px), tile_side(length, tile_px)
+    assert 0 < side <= min(tile_px, length) and (side < 32 or side % 32 == 0)
+    assert starts[0] == 0 and starts[-1] + side == length
     steps = np.diff(starts)
-    assert (steps > 0).all() and (steps <= tile_px / 2 + 1).all()
+    assert (steps > 0).all() and (steps <= side / 2 + 1).all()
 
 
 @given(SIDES, SIDES)
