@@ -36,7 +36,7 @@ def resize(values, size: tuple[int, int]):
         return F.interpolate(values, size=size, mode="bilinear", align_corners=False)
     sides = tuple(values.shape[-2:])
     if all(old % new == 0 for new, old in zip(size, sides, strict=True)):
-        return F.interpolate(values, size=size, mode="area")  # four times as fast; exact for whole factors only
+        return F.interpolate(values, size=size, mode="area")  # faster, and exact for whole factors only
     rows, columns = (area_weights(new, old).to(values) for new, old in zip(size, sides, strict=True))
     with torch.autocast(values.device.type, enabled=False):  # half precision would round the pixels
         return (rows @ values @ columns.T).contiguous(memory_format=torch.channels_last)
