@@ -56,6 +56,7 @@ class ModelConfig:
     encoder_layers: list[int] = field(default_factory=lambda: [0, 1, 2, 3, 4])  # feature maps used, fine to coarse
     encoder_frozen: list[str] = field(default_factory=list)  # name prefixes of encoder weights that are not trained
     encoder_drop_path: float = 0.0  # stochastic depth of the encoder while training
+    even_tone: bool = False  # brightness of every image is brought to one median, see geopose/models/tone.py
     input_zoom: float = 1.0  # images are resized by this factor before the network; 0.5 works at half resolution
     decoder: str = "unet"  # unet | fpn
     decoder_channels: list[int] = field(default_factory=lambda: [32, 48, 96, 160])  # unet: one per map but the last

@@ -4,6 +4,7 @@ The modules, from weights to predictions:
 
 weights.py      weights of encoders: packaged, downloaded, or from a file
 encoders.py     timm networks as lists of feature maps
+tone.py         one median brightness for all images
 heads.py        height, flow magnitude, direction and scale
 refiner.py      planes corrected at full resolution
 model.py        the network, joined from encoder, decoder and heads

@@ -21,6 +21,7 @@ from geopose.models.heads import (
     StandingDirectionHead,
 )
 from geopose.models.refiner import Refiner
+from geopose.models.tone import even_tone
 
 DENSE_DIRECTION_HEADS = {"attention": AttentionDirectionHead, "standing": StandingDirectionHead}
 UNET_BLOCKS = {"plain": UnetBlock, "residual": UnetResidualBlock}
@@ -93,11 +94,14 @@ class PoseModel(nn.Module):
         return torch.tensor([known.get(name, len(known)) for name in city], device=device)
 
     def forward(self, image, gsd_m, city_index, native_gsd_m=None):
+        image = image.float()
+        if self.cfg.even_tone:
+            image = even_tone(image)
         coarsest = self.encoder.strides[-1]
         padded_size = tuple(math.ceil(side / coarsest) * coarsest for side in image.shape[-2:])
         # Padding has the mean colour of the encoder's pretraining. For the first layer it is zero, as the padding of
         # its convolutions is. Repeated or mirrored pixels would look like walls.
-        centred, inside = pad_tensor_to_size(image.float() - self.encoder.mean, padded_size)
+        centred, inside = pad_tensor_to_size(image - self.encoder.mean, padded_size)
         image, inside = centred + self.encoder.mean, tuple(inside)
         with fast_depthwise(image.device):
             maps = self.encoder(image)
