@@ -208,8 +208,10 @@ def predict_tile(
 ) -> tuple[np.ndarray, np.ndarray, TilePose]:
     """Heights and spread [H,W] of one tile in metres, and its pose.
 
-    image uint8 [3,H,W]; data bool [H,W], True where the image has data.
+    image uint8 [3,H,W]; data bool [H,W], True where the image has data. The network sees black elsewhere, whatever the
+    file holds there.
     """
+    image = np.where(data, image, np.uint8(0))
     batch = {"image": torch.from_numpy(image)[None], "gsd_m": torch.tensor([gsd_m]), "city": [""], "id": ["scene"]}
     result = ensemble.predict(batch)
     heights = result["agl_m"][0, 0].clamp(min=0).cpu().numpy()

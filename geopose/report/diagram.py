@@ -20,7 +20,7 @@ def draw_network(path: Path, cfg: ModelConfig) -> None:
     figure, ax = plt.subplots(figsize=(13.5, 5.2), layout="constrained")
     ax.set(xlim=(0, 100), ylim=(0, 40))
     ax.set_frame_on(False)
-    box(ax, (1, 27), (9, 9), "image\n3 bands\nany size", "image")
+    box(ax, (1, 27), (9, 9), "image\n3 bands\nany size" + ("\neven tone" if cfg.even_tone else ""), "image")
     rows = list(zip(model.encoder.strides, model.encoder.channels, strict=True))
     widths = [*cfg.decoder_channels, None]
     for number, ((stride, channels), width) in enumerate(zip(rows, widths, strict=True)):

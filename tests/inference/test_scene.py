@@ -123,6 +123,20 @@ def test_pixels_without_data_stay_unknown(ensemble, tmp_path):
     assert unknown[30:70, 100:180].all() and unknown[:20].mean() < 0.1
 
 
+def test_heights_do_not_depend_on_the_value_that_means_no_data(ensemble, tmp_path):
+    heights_m = []
+    for value in (0, 255):
+        path = write_scene(tmp_path / f"{value}.tif", nodata=value)
+        with rasterio.open(path, "r+") as raster:
+            rgb = raster.read().clip(1, 254)
+            rgb[:, :, 120:] = value
+            raster.write(rgb)
+        predict_scene(path, tmp_path, ensemble, SceneOptions(tile_px=64))
+        heights_m.append(read_agl(tmp_path / f"{value}_AGL.tif"))
+    assert np.isnan(heights_m[0][:, 120:]).all() and heights_m[0][:, :120].max() > 0
+    np.testing.assert_array_equal(*heights_m)
+
+
 def test_tiles_cover_everything_and_overlap_by_half():
     for length in (40, 64, 65, 100, 128, 1000):
         starts = tile_starts(length, 64)
