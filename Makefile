@@ -172,7 +172,8 @@ release: $(READY) ## train runs/synthetic_lite0/fold0 again: configs lite0_walls
 	$(PY) -m geopose synthesize --out data/synthetic-tone --train 1200 --test 8 --size 768 --seed 13 --downtown-share 0.35
 	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_tone.yaml DATA=data/synthetic-tone SPLIT=cluster FOLDS=30 \
 	    FOLD=0
-	$(PY) -m geopose release --run runs/lite0_tone/fold0 --others runs/lite0_gsd/fold0 --out runs/synthetic_lite0/new
+	$(PY) -m geopose release --run runs/lite0_tone/fold0 --others runs/lite0_gsd/fold0 --run-weights 1 2 \
+	    --out runs/synthetic_lite0/new
 	rm -rf runs/synthetic_lite0/fold0 && mv runs/synthetic_lite0/new runs/synthetic_lite0/fold0
 	$(PY) -m tests.models.test_activations
 

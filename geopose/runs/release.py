@@ -16,7 +16,7 @@ import torch
 
 from geopose.cli import Parser, UserError
 from geopose.config import BlendConfig
-from geopose.inference.ensemble import weigh_checkpoints
+from geopose.inference.ensemble import weigh_checkpoints, weigh_runs
 from geopose.models.checkpoints import CHECKPOINT_SUFFIX, load_average_model, save_weights
 from geopose.runs.folder import checkpoint_paths, fingerprint_file, read_manifest, write_manifest
 from geopose.runs.verify import validation_r2
@@ -24,17 +24,23 @@ from geopose.runs.verify import validation_r2
 COPIED = ("config.yaml", "metrics.csv", "train.log")
 
 
-def release(run: Path, out: Path, others: Sequence[Path] = ()) -> dict:
+def release(run: Path, out: Path, others: Sequence[Path] = (), run_weights: Sequence[float] = ()) -> dict:
     """Write the released run into a new folder, completely or not at all, and return its manifest.
 
-    others: finished runs of the same model. The means of all runs count equally: between a run and its continuation on
-    other crops, the mean of the weights keeps more of what both have learned.
-    Raises UserError when out exists or a weight is too large for float16.
+    others: finished runs of the same model. Between a run and its continuation on other crops, the mean of the weights
+    keeps more of what both have learned. run_weights: how much run and each of the others count; empty: all the same.
+    Raises UserError when out exists, a weight is too large for float16, or run_weights are not one positive number per
+    run.
     """
     if out.exists():
         raise UserError(f"{out} already exists; remove it or give another --out")
     trained = read_manifest(run)
-    ranked = [pair for one in (run, *others) for pair in weigh_checkpoints(checkpoint_paths(one), BlendConfig())]
+    blend = BlendConfig(run_weights=tuple(run_weights))
+    ranked = [
+        (path, weight * share)
+        for one, weight in weigh_runs([run, *others], blend)
+        for path, share in weigh_checkpoints(checkpoint_paths(one), blend)
+    ]
     model = load_average_model(run, ranked, torch.device("cpu")).half()
     broken = [name for name, values in model.state_dict().items() if not bool(torch.isfinite(values).all())]
     if broken:
@@ -55,6 +61,8 @@ def release(run: Path, out: Path, others: Sequence[Path] = ()) -> dict:
             released["before"] = before
         if others:
             released["and_of"] = {str(other): read_manifest(other)["checkpoints"] for other in others}
+        if run_weights:
+            released["run_weights"] = list(run_weights)
         manifest = trained | {"checkpoints": [kept], "released": released, "device": "cpu", "precision": "fp32"}
         write_manifest(new, manifest)
         kept["r2"] = validation_r2(new)
@@ -74,8 +82,11 @@ def main() -> int:
     parser.add_argument(
         "--others", nargs="+", default=[], type=Path, metavar="RUN", help="runs whose weights are averaged with RUN's"
     )
+    parser.add_argument(
+        "--run-weights", nargs="+", default=[], type=float, metavar="W", help="weight of RUN and of each of the others"
+    )
     args = parser.parse_args()
-    kept = release(args.run, args.out, args.others)["checkpoints"][0]
+    kept = release(args.run, args.out, args.others, args.run_weights)["checkpoints"][0]
     megabytes = (args.out / "checkpoints" / kept["file"]).stat().st_size / 1e6
     print(f"{args.out}: {megabytes:.1f} MB, validation R2 {kept['r2']:.4f}")
     return 0
