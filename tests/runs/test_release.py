@@ -64,25 +64,29 @@ def test_a_run_released_twice_keeps_the_record_of_its_training(trained, tmp_path
     assert second["released"]["mean_of"] == first["checkpoints"]
 
 
-def test_the_mean_of_two_runs_counts_both_equally(trained, tmp_path):
-    """One checkpoint of another run weighs as much as two of this run together."""
+@pytest.mark.parametrize(("weights", "factor"), [([], 1.5), ([1.0, 2.0], 5 / 3)])
+def test_the_mean_of_two_runs_counts_both_equally_or_by_their_weights(trained, tmp_path, weights, factor):
+    """One checkpoint of another run weighs as much as two of this run together, unless weights are given."""
     release(trained, tmp_path / "first")
     (mean,) = checkpoint_paths(tmp_path / "first")
     other = tmp_path / "other"
     shutil.copytree(tmp_path / "first", other)
     (doubled,) = checkpoint_paths(other)
     save_file({key: 2 * v if v.is_floating_point() else v for key, v in load_file(mean).items()}, doubled)
-    manifest = release(trained, tmp_path / "both", [other])
+    manifest = release(trained, tmp_path / "both", [other], weights)
     assert list(manifest["released"]["and_of"]) == [str(other)]
+    assert manifest["released"].get("run_weights", []) == weights
     both = load_file(checkpoint_paths(tmp_path / "both")[0])
     for key, value in load_file(mean).items():
         if value.is_floating_point():
-            torch.testing.assert_close(both[key].float(), 1.5 * value.float(), rtol=5e-3, atol=1e-5)
+            torch.testing.assert_close(both[key].float(), factor * value.float(), rtol=5e-3, atol=1e-5)
 
 
 def test_no_folder_is_overwritten_or_left_incomplete(trained, tmp_path):
     (tmp_path / "taken").mkdir()
     assert_user_error(run("-m", "geopose", "release", "--run", trained, "--out", tmp_path / "taken"), "already exists")
+    words = ("--out", tmp_path / "new", "--run-weights", "1", "2")
+    assert_user_error(run("-m", "geopose", "release", "--run", trained, *words), "2 weights for 1 runs")
     broken = tmp_path / "broken"
     broken.mkdir()
     manifest = json.dumps(read_manifest(trained) | {"checkpoints": [{"file": "lost.safetensors", "r2": 0.5}]})
