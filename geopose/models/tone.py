@@ -11,8 +11,8 @@ STRONGEST = 2.0  # exponents lie between 1 / STRONGEST and STRONGEST, so that ni
 def even_tone(image):
     """image float [B,3,H,W] in 0..255, each with values raised to an exponent of its own. Black and white stay.
 
-    Satellite images come with very different exposures. A network that has seen mostly bright ones takes dark ground
-    for shaded walls. Black pixels, in all bands 0, often lie outside the scene and do not count for the median.
+    Satellite images come with very different exposures, and networks raise dark ground. Black pixels, in all bands 0,
+    often lie outside the scene and do not count for the median.
     """
     share = image / 255
     brightness = share.mean(1).flatten(1)
