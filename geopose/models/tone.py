@@ -19,4 +19,4 @@ def even_tone(image):
     inside = torch.where(brightness > 0, brightness, torch.nan)
     median = inside.nanmedian(1).values.nan_to_num(MEDIAN).clamp(1e-3, 1 - 1e-3)
     exponent = (math.log(MEDIAN) / median.log()).clamp(1 / STRONGEST, STRONGEST)
-    return 255 * share.clamp(min=0) ** exponent.view(-1, 1, 1, 1)
+    return 255 * share ** exponent.view(-1, 1, 1, 1)
