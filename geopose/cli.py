@@ -56,20 +56,26 @@ class Parser(argparse.ArgumentParser):
 def run_command(main: Callable[[], int | None]) -> NoReturn:
     """Run a command's main() and exit with its status.
 
-    A UserError, or a file that cannot be written, ends in one line and exit status 2. Ctrl-C ends in status 130.
+    A UserError, a file that cannot be written, or a full GPU ends in one line and exit status 2. Ctrl-C ends in status
+    130. When the reader of the output has closed it, as `head` does, the command ends without a message.
     """
     try:
         status = main()
     except UserError as error:
         print_error(error)
         raise SystemExit(2) from None
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at its end
+        raise SystemExit(1) from None
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise
-        where = f"{error.filename}: " if error.filename else ""
-        disk = f" (disk {disk_of(error.filename)})" if error.filename else ""
-        remedy = "free some space or give a writable folder, then run the same command to resume"
-        print(f"error: {where}{error.strerror}{disk}; {remedy}", file=sys.stderr)
+        print(f"error: {describe_unwritable(error)}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except RuntimeError as error:
+        if not is_full_gpu(error):
+            raise
+        print(f"error: {describe_full_gpu(error)}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("interrupted; finished work is kept, run the same command to resume", file=sys.stderr)
@@ -82,6 +88,26 @@ def print_error(error: UserError) -> None:
     # A worker process of a DataLoader adds its traceback to the error's text.
     message = str(error).rsplit(f"{UserError.__module__}.{UserError.__name__}: ", 1)[-1]
     print(f"error: {one_line(message)}", file=sys.stderr)
+
+
+def describe_unwritable(error: OSError) -> str:
+    """What to say of a file that could not be written: an error with a number in UNWRITABLE."""
+    where = f"{error.filename}: " if error.filename else ""
+    disk = f" (disk {disk_of(error.filename)})" if error.filename else ""
+    remedy = "free some space, or give a folder and files that you may write, then run the same command to resume"
+    return f"{where}{error.strerror}{disk}; {remedy}"
+
+
+def is_full_gpu(error: RuntimeError) -> bool:
+    """Whether torch ran out of a GPU's memory. Commands without torch do not import it for this question."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(error, torch.OutOfMemoryError)
+
+
+def describe_full_gpu(error: RuntimeError) -> str:
+    """What to say when torch ran out of a GPU's memory."""
+    remedy = "compute in bf16, or use smaller batches and crops (data.batch_size, augment.crop_px) or a smaller --tile"
+    return f"{str(error).split('. ')[0]}; {remedy}"
 
 
 def disk_of(path: str | os.PathLike) -> Path:

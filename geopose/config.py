@@ -10,6 +10,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from geopose.cli import UserError, one_line
 from geopose.io.files import write_bytes
@@ -122,9 +123,7 @@ class OptimConfig:
 class TrainConfig:
     """Length, precision and what is kept."""
 
-    start_from: str | None = (
-        None  # a finished run of the same model, or without its refiner, whose best checkpoint is the start
-    )
+    start_from: str | None = None  # a finished run whose best checkpoint is the start; it may lack the refiner
     start_share: float = 0.0  # share of the starting weights in the mean with the trained ones, which is kept
     parts: list[str] = field(default_factory=list)  # parts of the model that are trained, e.g. [refiner]; empty: all
     epochs: int = 20
@@ -235,6 +234,19 @@ def load_config(path: str | Path, overrides: list[str] = ()) -> Config:
     return config
 
 
+def read_yaml(path: str | Path, example: str) -> DictConfig:
+    """The mapping in a YAML file. Raises UserError when there is none. example says what to look at."""
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file; {example}")
+    try:
+        content = OmegaConf.load(path)
+    except (YAMLError, OmegaConfBaseException, ValueError) as error:
+        raise UserError(f"{path}: not valid YAML ({one_line(error)})") from None
+    if not OmegaConf.is_dict(content):
+        raise UserError(f"{path}: holds no keys; {example}")
+    return content
+
+
 def load_settings(schema: DictConfig, path: str | Path, overrides: list[str] = ()):
     """The dataclass of a schema, filled from a YAML file and key=value overrides. Interpolations are resolved.
 
@@ -242,17 +254,18 @@ def load_settings(schema: DictConfig, path: str | Path, overrides: list[str] = (
     unknown choice, or a number outside its range.
     """
     path = Path(path)
-    if not path.exists():
-        there = ", ".join(sorted(str(p) for p in path.parent.glob("*.yaml"))) or "no .yaml file"
-        raise UserError(f"{path}: no such config; {path.parent} holds {there}")
+    there = ", ".join(sorted(str(p) for p in path.parent.glob("*.yaml"))) or "no .yaml file"
+    written = read_yaml(path, f"{path.parent} holds {there}")
     for override in overrides:
         if "=" not in override:
             raise UserError(f"'{override}' is not key=value; write for example train.epochs=2")
     try:
-        layers = OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides))
+        layers = written, OmegaConf.from_dotlist(list(overrides))
         for layer, source in zip(layers, (str(path), "command line"), strict=True):
             _refuse_unknown_keys(layer, schema, source)
         config = OmegaConf.to_object(OmegaConf.merge(schema, *layers))
+    except YAMLError as error:
+        raise UserError(f"{' '.join(overrides)}: {one_line(error)}; close brackets and quotes") from None
     except (OmegaConfBaseException, ValueError) as error:
         module = OmegaConf.get_type(schema).__module__.replace(".", "/")
         raise UserError(f"{path}: {one_line(error)}; compare with {module}.py") from None
@@ -279,8 +292,15 @@ def check_length(config: Config) -> None:
             "optim.schedule=plateau waits for the score and cannot be fitted to train.max_minutes; "
             "give train.epochs and train.max_minutes=null, or another schedule"
         )
+    if config.optim.schedule == "plateau" and config.optim.warmup_steps:
+        raise UserError("optim.schedule=plateau has no warm-up; give optim.warmup_steps=0 or another schedule")
     if steps and (len(steps) != len(train.schedule_boundaries or []) or steps != sorted(set(steps))):
         raise UserError("train.schedule_steps must ascend and hold one step per train.schedule_boundaries")
+    if train.max_minutes and (train.schedule_boundaries or steps):
+        raise UserError(
+            "train.max_minutes plans the schedule anew; give train.max_minutes=null to repeat the train.schedule_steps "
+            "and train.schedule_boundaries of a manifest"
+        )
     if train.start_share and not train.start_from:
         raise UserError("train.start_share keeps a share of a run's weights; name the run with train.start_from")
 

@@ -17,9 +17,11 @@ BF16_PAYS = 1.1  # minimum speed of bfloat16 relative to float32 for auto to cho
 
 def pick_device(name: str) -> torch.device:
     """auto (CUDA when there is one), cpu or cuda."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise UserError(f"device {name} is unknown; there are auto, cpu, cuda")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
+    if name == "cuda" and not torch.cuda.is_available():
         raise UserError(f"device {name}: torch sees no GPU here; use auto or cpu")
     return torch.device(name)
 

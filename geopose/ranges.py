@@ -1,6 +1,6 @@
 """The values that settings may have: choices of words and ranges of numbers.
 
-They are those of config.py. Settings of the same names in adaptation/config.py have the same.
+They are those of config.py. Settings of the same names in adaptation/config.py have the same choices and ranges.
 """
 
 from omegaconf import OmegaConf
@@ -36,7 +36,7 @@ CHOICES = {
 # The keys whose numbers lie in an interval. In a list, every element must lie in it.
 # fmt: off
 RANGES = {
-    "[0, 4294967295]": ("seed",),
+    "[0, 2147483647]": ("seed",),  # Catalyst adds the epoch and the rank, and NumPy takes 32 bits
     "[0, inf)": (
         "data.fold", "data.cache_mb", "data.workers", "model.encoder_layers", "loss.agl_weight", "loss.mag_weight",
         "loss.focal_gamma", "loss.tall_m", "loss.cosine_weight", "loss.direction_mse_weight", "loss.lean_px",

@@ -86,7 +86,7 @@ def test_overrides_win_over_the_file():
         ("model.encoder_layers=[0,1,2,-1]", "must be 0 or more"),
         ("model.encoder_layers=[1,2,2,3]", "from fine to coarse, each once"),
         ("model.encoder_layers=[]", "from fine to coarse, each once"),
-        ("seed=-1", "seed=-1 must lie in [0, 4294967295]"),
+        ("seed=-1", "seed=-1 must lie in [0, 2147483647]"),
         ("train.steps_per_epoch=-2", "train.steps_per_epoch=-2 must be 1 or more"),
         ("train.ema_decay=1.5", "train.ema_decay=1.5 must lie in (0, 1)"),
         ("optim.warmup_steps=-3", "optim.warmup_steps=-3 must be 0 or more"),
@@ -94,6 +94,8 @@ def test_overrides_win_over_the_file():
         ("model.direction_maps=5", "model.direction_maps=5, but there are 4 encoder layers"),
         ("optim.schedule=plateau", "cannot be fitted to train.max_minutes; give train.epochs"),
         ("train.schedule_steps=[3,9]", "one step per train.schedule_boundaries"),
+        ("train.schedule_boundaries=[0.5,1]", "train.max_minutes plans the schedule anew"),
+        ("model.encoder_layers=[1,2", "close brackets and quotes"),
         ("augment.speckle_share=2", "augment.speckle_share=2.0 must lie in [0, 1]"),
     ],
 )
@@ -165,6 +167,27 @@ def test_a_typo_in_a_file_names_the_file(tmp_path):
     path.write_text("train:\n  epohcs: 3\n")
     with pytest.raises(UserError, match=r"mine.yaml: unknown key train.epohcs; did you mean train.epochs\?"):
         load_config(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"), [("\ttrain: 3\n", "not valid YAML"), ("- 3\n", "holds no keys"), ("a: [1", "not valid YAML")]
+)
+def test_a_damaged_file_is_named(tmp_path, content, told):
+    path = tmp_path / "mine.yaml"
+    path.write_text(content)
+    with pytest.raises(UserError, match=rf"mine.yaml: {told}") as error:
+        load_config(path)
+    assert "\n" not in str(error.value)
+
+
+def test_plateau_has_no_warmup():
+    with pytest.raises(UserError, match="plateau has no warm-up"):
+        load_config(ROOT / "configs" / "b6_rdtsc_unet.yaml", ["optim.warmup_steps=500"])
+
+
+def test_a_folder_is_no_config():
+    with pytest.raises(UserError, match="configs: no such file"):
+        load_config(ROOT / "configs")
 
 
 def test_a_missing_file_lists_what_there_is():

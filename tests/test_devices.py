@@ -43,6 +43,12 @@ def test_what_cannot_be_is_refused():
             devices.pick_precision(name, CPU)
 
 
+@pytest.mark.parametrize("name", ["gpu", "cuda:7", "mps", ""])
+def test_an_unknown_device_is_refused(name):
+    with pytest.raises(UserError, match=f"device {name} is unknown; there are auto, cpu, cuda"):
+        devices.pick_device(name)
+
+
 def test_tf32_is_refused_where_it_would_be_float32(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     with pytest.raises(UserError, match="tf32 needs a GPU of Ampere or later"):

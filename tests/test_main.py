@@ -2,13 +2,15 @@
 
 import importlib
 import re
+import subprocess
 import sys
 
 import pytest
+import torch
 from helpers import REPO, assert_user_error, ok, run
 
 from geopose.__main__ import COMMANDS, describe_commands
-from geopose.cli import Parser
+from geopose.cli import Parser, run_command
 
 
 def test_without_a_command_all_are_listed():
@@ -27,6 +29,23 @@ def test_a_command_shows_its_help(name, monkeypatch, capsys):
     shown = " ".join(capsys.readouterr().out.split())
     assert f"usage: python -m geopose {name} " in shown
     assert "example: python" in shown
+
+
+def test_a_closed_pipe_ends_quietly():
+    script = "from geopose.cli import run_command; run_command(lambda: print('fault\\n' * 100_000))"
+    command = f'{sys.executable} -c "{script}" | head -1'
+    done = subprocess.run(["bash", "-c", command], cwd=REPO, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("fault\n", "")
+
+
+def test_a_full_gpu_is_one_line(capsys):
+    def main():
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 1 GiB.")
+
+    with pytest.raises(SystemExit) as status:
+        run_command(main)
+    assert status.value.code == 2
+    assert capsys.readouterr().err.startswith("error: CUDA out of memory; compute in bf16, or use smaller batches")
 
 
 def test_the_help_shows_a_default_of_0_and_no_empty_one():

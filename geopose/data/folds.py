@@ -22,6 +22,7 @@ from geopose.io.tables import read_places, read_train_table, write_csv
 SPLITS = ("stratified", "group", "cluster")
 # Of rendered places, lite0's features split all at 0.05 and few at 0.35 (python -m tests.real_data.places).
 THRESHOLD = 0.35
+MAX_SEED = 2**32 - 1  # of NumPy's generator in scikit-learn
 
 
 def make_folds(
@@ -37,8 +38,12 @@ def make_folds(
     split is one of SPLITS. group makes at most one fold per city and does not use seed. cluster reads the places from
     places.csv. Without this file it finds near-duplicate images, the only case in which images are read: threshold is
     the largest cosine distance in a place, encoder a timm name or None for the packaged lite0. Raises UserError when
-    there are fewer tiles or places than folds.
+    there are fewer tiles or places than folds, or for a threshold or seed that cannot be.
     """
+    if not 0 <= threshold <= 2:
+        raise UserError(f"--threshold {threshold}: a cosine distance lies in [0, 2]")
+    if not 0 <= seed <= MAX_SEED:
+        raise UserError(f"--seed {seed}: must lie in [0, {MAX_SEED}]")
     table = read_train_table(data_root).sort_values("id", ignore_index=True)
     if not 2 <= num_folds <= len(table):
         raise UserError(f"{num_folds} folds of {len(table)} tiles; choose from 2 to the number of tiles")

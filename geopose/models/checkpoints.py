@@ -67,6 +67,12 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
 
 def load_state(model: nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
     """Load tensors into a model strictly. path names their file in errors."""
+    check_state(model, state, path)
+    model.load_state_dict(state)
+
+
+def check_state(model: nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
+    """Raise UserError unless tensors have the names and shapes of a model's. path names their file."""
     expected = model.state_dict()
     for what, keys in (
         ("lacks", expected.keys() - state.keys()),
@@ -76,7 +82,6 @@ def load_state(model: nn.Module, state: dict[str, torch.Tensor], path: Path) -> 
         if keys:
             shown = ", ".join(sorted(keys)[:3])
             raise UserError(f"{path}: {what} {len(keys)} tensors ({shown}, ...); it belongs to another model config")
-    model.load_state_dict(state)
 
 
 def load_model(run_dir: str | os.PathLike, checkpoint: Path, device: torch.device) -> PoseModel:
@@ -89,6 +94,8 @@ def load_average_model(run_dir: str | os.PathLike, ranked: list[tuple[Path, floa
     config = run_config(run_dir)
     model = create_model(config.model, load_weights=False)
     states = [(read_weights(path), weight) for path, weight in ranked]
+    for (path, _), (state, _) in zip(ranked, states, strict=True):
+        check_state(model, state, path)
     load_state(model, average_states(states), ranked[0][0])
     memory_format = torch.channels_last if config.train.channels_last else torch.contiguous_format
     return model.eval().to(device=device, memory_format=memory_format)

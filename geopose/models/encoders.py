@@ -5,7 +5,7 @@ import torch
 from pytorch_toolbelt.modules.encoders import GenericTimmEncoder
 from torch import nn
 
-from geopose.cli import UserError
+from geopose.cli import UserError, list_some
 from geopose.config import ModelConfig
 from geopose.models.weights import LITE0, create_backbone, load_lite0_weights
 
@@ -31,6 +31,9 @@ class Encoder(nn.Module):
 def create_encoder(cfg: ModelConfig, load_weights: bool = True) -> Encoder:
     """The encoder that cfg names. load_weights=False skips pretrained weights, for loading a checkpoint."""
     weights = cfg.encoder_weights if load_weights else "none"
+    name, _, tag = cfg.encoder.partition(".")
+    if timm.is_model(name) and tag and cfg.encoder not in timm.list_pretrained(f"{name}.*"):
+        raise UserError(f"model.encoder={cfg.encoder}: there are {list_some(timm.list_pretrained(f'{name}.*'), 9)}")
     if not timm.is_model(cfg.encoder):
         near = timm.list_models(f"*{cfg.encoder.split('_')[-1]}*")[:5] or [LITE0, "resnet34"]
         raise UserError(f"model.encoder={cfg.encoder} is unknown; timm has {', '.join(near)}, ...")

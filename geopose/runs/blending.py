@@ -11,6 +11,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from geopose.cli import Parser, UserError
+from geopose.config import read_yaml
 from geopose.io.files import write_bytes
 from geopose.io.tables import truth_folder
 from geopose.runs.compare import run_process
@@ -67,9 +68,7 @@ def main() -> int:
 
 def read_ways(path: str | Path) -> list[Way]:
     """The ways of a list, in its order. Raises UserError for unknown keys and names."""
-    if not Path(path).exists():
-        raise UserError(f"{path}: no such list of ways to blend; for example, use configs/blend/lite0.yaml")
-    listed = OmegaConf.to_container(OmegaConf.load(path))
+    listed = OmegaConf.to_container(read_yaml(path, EXAMPLE))
     if set(listed) != LIST_KEYS:
         raise UserError(f"{path}: missing or unknown keys {', '.join(sorted(set(listed) ^ LIST_KEYS))}; {EXAMPLE}")
     return [
@@ -107,17 +106,17 @@ def count_weights(flags: tuple[str, ...]) -> int:
 
 
 def refuse_missing(ways: list[Way]) -> None:
-    """Raise UserError that names every row whose runs are missing or have kept too few checkpoints."""
-    faults = []
+    """Raise UserError that names each run that is missing or has kept too few checkpoints, and a row that needs it."""
+    faults: dict[Path, str] = {}
     for way in ways:
         for run in way.runs:
             if not is_finished(run):
-                faults.append(f"{way.part}, {way.name}: {run} is no finished run")
+                faults.setdefault(run, f"{run} is no finished run ({way.part}, {way.name})")
             elif len(checkpoint_paths(run)) < way.checkpoints:
                 kept = len(checkpoint_paths(run))
-                faults.append(f"{way.part}, {way.name}: {run} kept {kept} checkpoints, not {way.checkpoints}")
+                faults.setdefault(run, f"{run} kept {kept} checkpoints, not {way.checkpoints} ({way.part}, {way.name})")
     if faults:
-        raise UserError(f"{'; '.join(faults)}; train these runs as the list says, or remove the rows")
+        raise UserError(f"{'; '.join(faults.values())}; train these runs as the list says, or remove the rows")
 
 
 def score(way: Way, data: str, folder: Path) -> dict:

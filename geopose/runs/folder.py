@@ -124,18 +124,22 @@ def fingerprint_images(root: str | os.PathLike, table: str, images: Iterable[str
     return digest_folder(root, table, (f"{name} {stat.st_size} {stat.st_mtime_ns}\n" for name, stat in stats))
 
 
-def fingerprint_data(root: str) -> str:
+def fingerprint_data(root: str, skip_missing: bool = False) -> str:
     """SHA-256 over the folder's tables and the names and sizes of its training files.
 
     For a rendered folder, its arguments replace the sizes: they determine all files, and processors with other
-    instructions round a few pixels differently.
+    instructions round a few pixels differently. Raises UserError for a missing file, unless skip_missing is set.
     """
     arguments = Path(root) / ARGUMENTS_FILE
     if arguments.exists():
         return digest_folder(root, "geopose_train.csv", [arguments.read_text()])
     table = read_train_table(root)
     files = map(Path, [*table.rgb, *table.agl, *table.vflow])
-    return digest_folder(root, "geopose_train.csv", (f"{path.name} {file_status(path).st_size}\n" for path in files))
+    return digest_folder(root, "geopose_train.csv", (f"{path.name} {_size(path, skip_missing)}\n" for path in files))
+
+
+def _size(path: Path, skip_missing: bool) -> int | str:
+    return "missing" if skip_missing and not path.exists() else file_status(path).st_size
 
 
 def fingerprint_inputs(config: Config) -> dict[str, str]:
@@ -143,7 +147,8 @@ def fingerprint_inputs(config: Config) -> dict[str, str]:
     folds = Path(config.data.folds)
     if not folds.exists():
         raise UserError(f"{folds} missing; run 'make folds'")
-    inputs = {"fingerprint": fingerprint_data(config.data.root), "folds": fingerprint_file(folds)}
+    data = fingerprint_data(config.data.root, skip_missing=config.data.on_bad_tile == "skip")
+    inputs = {"fingerprint": data, "folds": fingerprint_file(folds)}
     if config.train.self_training:
         inputs["unlabelled"] = fingerprint_unlabelled(config.train.unlabelled, config.data.root)
     return inputs

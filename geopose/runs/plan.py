@@ -8,6 +8,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from geopose.cli import UserError
+from geopose.config import read_yaml
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,7 @@ def read_plan(path: str | Path, without: Iterable[str] = ()) -> Plan:
 
     A variant is a list of settings, or a mapping with the fields of Variant.
     """
-    if not Path(path).exists():
-        raise UserError(f"{path}: no such list of variants; for example, use configs/ablation/lite0.yaml")
-    listed = OmegaConf.to_container(OmegaConf.load(path))
+    listed = OmegaConf.to_container(read_yaml(path, "see configs/ablation/lite0.yaml"))
     refuse_odd_keys(str(path), listed, Plan, {"config", "budget", "variants"})
     variants = {}
     for name, given in listed["variants"].items():

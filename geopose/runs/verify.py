@@ -135,6 +135,7 @@ def check_training(run: Path) -> Iterator[tuple[bool, str]]:
         config.train.max_minutes, config.train.schedule_boundaries = None, manifest["schedule_boundaries"]
         config.train.schedule_steps = manifest.get("schedule_steps")  # runs of earlier versions ended with an epoch
     config.train.precision = manifest["precision"]  # auto could choose another one on this machine
+    config.train.gpus = manifest["processes"]  # torchrun may have started them
     with tempfile.TemporaryDirectory() as folder:
         config.run.dir = folder
         again = read_manifest(train(config))

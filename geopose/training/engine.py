@@ -4,7 +4,7 @@ import torch
 from catalyst import dl
 from torch.multiprocessing import ProcessRaisedException
 
-from geopose.cli import UserError
+from geopose.cli import UNWRITABLE, UserError, describe_full_gpu, describe_unwritable
 from geopose.devices import move_batch
 from geopose.training.processes import avoid_missing_links, free_port
 
@@ -30,8 +30,20 @@ class EngineRunner(dl.Runner):
                 raise
             raise UserError(message) from None
 
+    def _run_local(self, *place) -> None:
+        """Train in one process. What a user can mend becomes a UserError, since of others only a traceback gets out."""
+        try:
+            super()._run_local(*place)
+        except torch.OutOfMemoryError as error:
+            raise UserError(describe_full_gpu(error)) from None
+        except OSError as error:
+            if error.errno not in UNWRITABLE:
+                raise
+            raise UserError(describe_unwritable(error)) from None
+
     def get_engine(self):
-        # Forward passes apply autocast explicitly. The engine only adds the gradient scaler that fp16 needs.
+        # Forward passes apply autocast explicitly. In fp16 the engine adds the gradient scaler, and accelerate wraps
+        # the model's forward in autocast once more.
         precision = "fp16" if self.precision == "fp16" else "no"
         if self.device.type == "cuda":
             avoid_missing_links()

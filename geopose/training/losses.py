@@ -83,12 +83,14 @@ def direction_losses(direction, target, weight):
 def lean_weight(target_mag_px, lean_px: float):
     """Weight of each image's direction [B]: m / (m + lean_px), where m is the mean known magnitude [B,1,H,W].
 
-    Flat ground does not show in which direction buildings lean. With lean_px = 0 every image has the same weight.
+    Flat ground does not show in which direction buildings lean. Below the ground, m is negative and counts as 0. With
+    lean_px = 0 every image has the same weight.
     """
     if not lean_px:
         return torch.ones_like(target_mag_px[:, 0, 0, 0])
     known = ~torch.isnan(target_mag_px)
     mean_px = torch.where(known, target_mag_px, 0.0).flatten(1).sum(1) / known.flatten(1).sum(1).clamp(min=1)
+    mean_px = mean_px.clamp(min=0)
     return mean_px / (mean_px + lean_px) + 1e-6
 
 

@@ -5,6 +5,7 @@ from catalyst.core.callback import Callback, CallbackOrder
 from geopose.cli import UserError
 from geopose.io.files import remove_unfinished
 from geopose.models.checkpoints import read_state
+from geopose.training.processes import value_of_first
 
 STATE_FILE = "state.pt"  # in the run folder while the run is unfinished
 COUNTERS = ("epoch_step", "batch_step", "sample_step", "need_early_stop")
@@ -15,6 +16,7 @@ def training_state(runner) -> dict:
     scaler = runner.engine.scaler
     return {
         "counters": {name: getattr(runner, name) for name in COUNTERS},
+        "processes": runner.engine.num_processes,
         "precision": runner.precision,
         "model": runner.engine.unwrap_model(runner.model).state_dict(),
         "optimizer": runner.optimizer.state_dict(),
@@ -25,7 +27,17 @@ def training_state(runner) -> dict:
 
 
 def restore_training(runner, state: dict) -> None:
-    """Put a runner into the state that training_state() returned."""
+    """Put a runner into the state that training_state() returned.
+
+    Raises UserError for another number of processes: an epoch would then have other steps, and the schedule's end
+    would come too early or too late.
+    """
+    before, now = state["processes"], runner.engine.num_processes
+    if before != now:
+        raise UserError(
+            f"{runner.run_dir} was trained by {before} processes so far, and {now} would resume it; start {before}, or "
+            "remove the folder to train from the start"
+        )
     for name in COUNTERS:
         setattr(runner, name, state["counters"][name])
     runner.precision = state["precision"]  # auto, measured again, could choose another one
@@ -48,7 +60,10 @@ class ResumeCallback(Callback):
         path = runner.run_dir / STATE_FILE
         if runner.engine.is_main_process:
             remove_unfinished(runner.run_dir)
-        if not path.exists():
+        found = path.exists()
+        if value_of_first(found, runner.engine.device) != found:
+            raise UserError(f"{path}: only some processes see this file; give all of them the same folder as run.dir")
+        if not found:
             return
         try:
             restore_training(runner, read_state(path, runner.engine.device))

@@ -46,9 +46,10 @@ from geopose.training.steps import StepCallback
 def train(config: Config) -> Path:
     """Train one fold to the end and return its run folder, which then holds a manifest.
 
-    An interrupted run resumes after its last complete epoch. Everything random depends on the seed, the epoch and the
-    rank only, so on a CPU it reaches exactly the weights of an uninterrupted run. On a GPU the weights differ a little
-    from run to run. Raises UserError when the folder holds an unfinished run with other settings, data or folds.
+    An interrupted run resumes after its last complete epoch. Everything random depends on the seed, the epoch, the rank
+    and the number of processes only, so on a CPU it reaches exactly the weights of an uninterrupted run. On a GPU the
+    weights differ a little from run to run. Raises UserError when the folder holds an unfinished run with other
+    settings, data or folds.
     """
     run_dir = Path(config.run.dir)
     run_dir.mkdir(parents=True, exist_ok=True)

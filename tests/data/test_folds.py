@@ -253,3 +253,7 @@ def test_a_mistake_is_one_line_and_writes_no_folds(competition, tmp_path):
     assert_user_error(result, "20 folds of 8 tiles")
     assert not out.exists()
     assert_user_error(run("make_folds.py", "--data", competition, "--out", out, "--split", "x"), "stratified")
+    assert_user_error(run("make_folds.py", "--data", competition, "--out", out, "--seed", -1), "--seed -1: must lie in")
+    for threshold in ("-0.1", "nan"):
+        with pytest.raises(UserError, match=rf"--threshold {threshold}: a cosine distance lies in \[0, 2\]"):
+            make_folds(competition, "cluster", 2, threshold=float(threshold))

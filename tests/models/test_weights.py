@@ -24,6 +24,8 @@ def test_packaged_weights_are_the_imagenet_ones():
 def test_unknown_encoders_and_weights_are_refused():
     with pytest.raises(UserError, match=r"model.encoder=resnet19 is unknown; timm has .*resnet"):
         create_model(ModelConfig(encoder="resnet19"))
+    with pytest.raises(UserError, match=r"b7.none: there are tf_efficientnet_b7.aa_in1k, .*ns_jft_in1k"):
+        create_model(ModelConfig(encoder="tf_efficientnet_b7.none", encoder_weights="none"))
     with pytest.raises(UserError, match="packaged exists for tf_efficientnet_lite0 only"):
         create_model(ModelConfig(encoder="resnet18"))
     with pytest.raises(UserError, match="no such file"):

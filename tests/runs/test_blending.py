@@ -60,7 +60,7 @@ def test_the_table_holds_the_scores_of_the_tarballs_that_predict_writes(job, mon
     assert none[2] != flips[2]
 
 
-def test_missing_runs_and_checkpoints_are_named_by_row(tmp_path):
+def test_each_missing_run_is_named_once_with_a_row(tmp_path):
     run_dir = tmp_path / "fold0"
     (run_dir / "checkpoints").mkdir(parents=True)
     (run_dir / "checkpoints" / "one.safetensors").touch()
@@ -69,14 +69,14 @@ def test_missing_runs_and_checkpoints_are_named_by_row(tmp_path):
         {"name": "good", "runs": ["a"], "flags": ["--checkpoint-weights", 1]},
         {"name": "three", "runs": ["a"], "flags": ["--checkpoint-weights", 1, 1, 1, "--tta", "none"]},
         {"name": "both", "runs": ["a", "b"]},
+        {"name": "again", "runs": ["b"]},
     ]
     ways = read_ways(write_list(tmp_path / "ways.yaml", rows, a=run_dir, b=tmp_path / "none"))
     refuse_missing(ways[:1])
     with pytest.raises(UserError) as error:
         refuse_missing(ways)
-    assert f"views, three: {run_dir} kept 1 checkpoints, not 3" in str(error.value)
-    assert f"views, both: {tmp_path / 'none'} is no finished run" in str(error.value)
-    assert "good" not in str(error.value)
+    assert f"{run_dir} kept 1 checkpoints, not 3 (views, three); " in str(error.value)
+    assert f"{tmp_path / 'none'} is no finished run (views, both); train" in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import torch
 from helpers import RELEASED, assert_user_error, config_of, run
 from safetensors.torch import load_file, save_file
 
+from geopose.cli import UserError
 from geopose.io.tables import read_test_table
 from geopose.runs.folder import checkpoint_paths, read_manifest
 from geopose.runs.release import release
@@ -35,6 +36,12 @@ def test_weights_are_the_mean_of_the_checkpoints_in_float16(trained, tmp_path):
             assert value.dtype == torch.float16
             torch.testing.assert_close(value.float(), (states[0][key] + states[1][key]) / 2, rtol=1e-3, atol=1e-7)
     assert path.stat().st_size < 0.55 * checkpoint_paths(trained)[0].stat().st_size
+
+
+def test_a_mean_with_a_run_of_another_network_is_refused(trained, tmp_path):
+    with pytest.raises(UserError, match=r"model.safetensors: .* it belongs to another model config"):
+        release(trained, tmp_path / "released", [RELEASED])
+    assert not (tmp_path / "released").exists()
 
 
 def test_a_released_run_is_a_run(tiny_data, trained, tmp_path):

@@ -197,24 +197,26 @@ def test_scale_loss_is_the_squared_error_of_the_fitted_scale():
 
 
 def test_flat_images_count_less_for_direction_and_scale():
-    """Mean magnitudes of 6, 2 and 0 px, over the known pixels: with lean_px = 2 the weights are 3/4, 1/2 and 0."""
-    agl_m = torch.full((3, 1, 4, 4), 3.0)
+    """Mean magnitudes of 6, 2, 0 and -4 px, over the known pixels: with lean_px = 2 the weights are 3/4, 1/2, 0, 0."""
+    agl_m = torch.full((4, 1, 4, 4), 3.0)
     agl_m[0, :, 2:] = torch.nan
     agl_m[2] = 0.0
+    agl_m[3] = -4.0
     batch = {
         "agl_m": agl_m,
-        "scale_px_per_m": torch.tensor([2.0, 2 / 3, 1.0]),
-        "angle_rad": torch.zeros(3),
-        "city": ["ARG", "ATL", "JAX"],
+        "scale_px_per_m": torch.tensor([2.0, 2 / 3, 1.0, 1.0]),
+        "angle_rad": torch.zeros(4),
+        "city": ["ARG", "ATL", "JAX", "OMA"],
     }
     outputs = {
-        "agl_m": torch.zeros(3, 1, 4, 4),
-        "mag_px": torch.zeros(3, 1, 4, 4),
-        "direction": torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, -5.0]]),
-        "scale_px_per_m": torch.tensor([2.0, 2 / 3 + 0.5, 9.0]),
+        "agl_m": torch.zeros(4, 1, 4, 4),
+        "mag_px": torch.zeros(4, 1, 4, 4),
+        "direction": torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, -5.0], [0.0, -5.0]]),
+        "scale_px_per_m": torch.tensor([2.0, 2 / 3 + 0.5, 9.0, 1.5]),
     }
-    cosine, squared, scale = np.array([1.0, 0.0, 2.0]), np.array([1.0, 0.0, 18.0]), np.array([0.0, 0.25, 64.0])
-    for lean_px, weight in ((2.0, np.array([0.75, 0.5, 0.0])), (0.0, np.ones(3))):
+    cosine, squared = np.array([1.0, 0.0, 2.0, 2.0]), np.array([1.0, 0.0, 18.0, 18.0])
+    scale = np.array([0.0, 0.25, 64.0, 0.25])
+    for lean_px, weight in ((2.0, np.array([0.75, 0.5, 0.0, 0.0])), (0.0, np.ones(4))):
         parts = PoseLoss(LossConfig(scale_weight=1.0, lean_px=lean_px))(outputs, batch)
         for name, values in (("loss_cosine", cosine), ("loss_direction", squared), ("loss_scale", scale)):
             assert float(parts[name]) == pytest.approx((values * weight).sum() / weight.sum(), rel=1e-3), name

@@ -183,6 +183,19 @@ def test_an_unfinished_run_with_other_settings_is_refused(tiny_data, tmp_path, m
         train(config_of(tiny_data, tmp_path / "run", *LONG, "seed=1"))
 
 
+def test_another_number_of_processes_does_not_resume(tiny_data, tmp_path, monkeypatch):
+    """Its epochs would have other steps, so the training would end too early or too late."""
+    config, path = config_of(tiny_data, tmp_path / "run", *LONG), tmp_path / "run" / STATE_FILE
+    with monkeypatch.context() as patch:
+        break_at(patch, LossCallback, "on_batch_end", 9)
+        with pytest.raises(Broken):
+            train(config)
+    torch.save(torch.load(path, weights_only=True) | {"processes": 3}, path)
+    with pytest.raises(UserError, match="was trained by 3 processes so far, and 1 would resume it; start 3"):
+        train(config)
+    assert path.exists()
+
+
 def test_a_killed_process_resumes(tiny_data, tmp_path, whole):
     """Ctrl-C at the end of the first epoch, SIGKILL during two later ones, then the command again."""
     run_dir = tmp_path / "run"

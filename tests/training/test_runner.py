@@ -1,5 +1,6 @@
 """Training as a user configures it, on tiny files: what is kept, when it ends, what stops it."""
 
+import errno
 import math
 import shutil
 import time
@@ -8,6 +9,7 @@ import warnings
 import pandas as pd
 import pytest
 import torch
+from catalyst.core.runner import IRunner
 from helpers import config_of
 from safetensors.torch import load_file
 
@@ -96,12 +98,25 @@ def test_early_stopping_ends_training(tiny_data, tmp_path):
     assert read_manifest(tmp_path / "run")["epochs"] < 30
 
 
-def test_plateau_halves_the_rate(tiny_data, tmp_path):
-    overrides = ["optim.schedule=plateau", "optim.plateau_patience=0", "optim.lr=1e-7", "train.epochs=8"]
-    train(config_of(tiny_data, tmp_path / "run", *overrides))
+PLATEAU = ["optim.schedule=plateau", "optim.plateau_patience=1", "optim.warmup_steps=0"]
+
+
+def test_plateau_halves_the_rate_when_the_score_rises_by_less_than_its_threshold(tiny_data, tmp_path):
+    """Below 0, where a threshold relative to the score would take every score for a better one."""
+    runner = PoseRunner(config_of(tiny_data, tmp_path / "run", *PLATEAU))
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler, rates = runner.get_scheduler(optimizer), []
+    for score in (-3.0, -2.99995, -2.9, -2.9, -2.9, 0.5):
+        scheduler.step(score)
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates == [1, 1, 1, 1, 0.5, 0.5]
+
+
+def test_plateau_lowers_the_rate_of_a_training(tiny_data, tmp_path):
+    train(config_of(tiny_data, tmp_path / "run", *PLATEAU, "optim.lr=1e-30", "train.epochs=4"))
     rates = pd.read_csv(tmp_path / "run" / "metrics.csv").train_lr
-    assert rates.iloc[0] == pytest.approx(1e-7)  # the encoder's, not that of the layers that start from random weights
-    assert rates.iloc[-1] < rates.iloc[0]
+    # The encoder's, not that of the layers that start from random weights. The score never changes.
+    assert rates.tolist() == pytest.approx([1e-30, 1e-30, 1e-30, 0.5e-30])
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_tiles_named(tiny_data, tmp_path):
@@ -164,6 +179,37 @@ def test_a_process_that_fails_tells_why_in_one_line(tiny_data, tmp_path):
     settings = ["train.gpus=2", "train.epochs=9", "data.fold=1"]
     with pytest.raises(UserError, match=r"ARG_aaaaaa_RGB.tif: truncated"):
         train(config_of(folder, tmp_path / "run", *settings))
+
+
+def test_a_missing_image_is_skipped_on_request(tiny_data, tmp_path, capsys):
+    folder = shutil.copytree(tiny_data, tmp_path / "data")
+    (folder / "train" / "ARG_aaaaaa_RGB.tif").unlink()
+    settings = ["train.epochs=1", "train.steps_per_epoch=1"]
+    with pytest.raises(UserError, match=r"ARG_aaaaaa_RGB\.tif missing"):
+        train(config_of(folder, tmp_path / "strict", *settings))
+    train(config_of(folder, tmp_path / "run", *settings, "data.on_bad_tile=skip"))
+    assert "skipped: " in capsys.readouterr().out
+    assert read_manifest(tmp_path / "run")["epochs"] == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "state.pt"), "state.pt: No space left"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."), "CUDA out of memory; compute in bf16"),
+    ],
+    ids=["disk", "gpu"],
+)
+def test_what_a_user_can_mend_leaves_a_process_as_one_line(tiny_data, tmp_path, monkeypatch, error, told):
+    """Of any other error only a traceback leaves one of several processes."""
+
+    def fail(runner, *place):
+        raise error
+
+    monkeypatch.setattr(IRunner, "_run_local", fail)
+    runner = PoseRunner(config_of(tiny_data, tmp_path / "run"))
+    with pytest.raises(UserError, match=told):
+        runner._run_local(0, 2)
 
 
 def test_a_compiled_network_trains_and_keeps_its_weights_names(tiny_data, tmp_path, monkeypatch):
