@@ -94,7 +94,7 @@ def read_calibration(path: str | Path | None) -> Calibration:
     try:
         values = json.loads(Path(path).read_text())
         return Calibration({city: Factors(float(f["agl"]), float(f["scale"])) for city, f in values.items()})
-    except FileNotFoundError:
-        raise UserError(f"{path} missing; 'make oof' writes it") from None
+    except (FileNotFoundError, IsADirectoryError):
+        raise UserError(f"{path} missing or no file; 'make oof' writes calibration.json") from None
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{path}: not a calibration ({error}); write it again with 'make oof'") from None

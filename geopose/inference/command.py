@@ -22,7 +22,7 @@ from geopose.data.store import prefer_prepared
 from geopose.inference.calibration import Calibration, read_calibration
 from geopose.inference.gsd_range import warn_of_gsd
 from geopose.inference.image_list import STANDARD_INPUT, read_image_list
-from geopose.inference.many import end_with_table, find_todo, predict_share
+from geopose.inference.many import end_with_table, find_todo, predict_share, without_outputs
 from geopose.inference.outputs import output_paths, refuse_overwriting
 from geopose.inference.pose_flags import POSE_FLAGS, PoseOptions, add_pose_flags, read_pose_options
 from geopose.inference.scene_records import SceneRecords
@@ -201,6 +201,8 @@ def predict_images(args: Namespace) -> int:
         check_gsd(args.gsd, "--gsd")
     if args.fill and not args.rectify:
         raise UserError("--fill fills the hidden ground of --rectify; give --rectify too")
+    if not args.images_from and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise UserError("several processes share the images of --images-from only; give a list, or start one process")
     if args.tile < 64:
         raise UserError(f"--tile {args.tile}: give 64 px or more; a smaller tile shows too little of the surroundings")
     pose = read_pose_options(args)
@@ -238,10 +240,11 @@ def predict_list(args: Namespace, runs: list[Path], out: Path, blend: BlendConfi
     """
     if args.images_from == STANDARD_INPUT and int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise UserError("--images-from -: several processes cannot share standard input; write the list to a file")
-    images = read_image_list(args.images_from)
+    listed = read_image_list(args.images_from)
     settings = vars(args) | asdict(blend) | {"checkpoints": list(fingerprint_checkpoints(runs).values())}
     settings = {name: value for name, value in settings.items() if name not in NOT_OF_SCENES}
     records = SceneRecords(out, settings, args.rectify)
+    images = without_outputs(listed, records)
     todo = find_todo(images, records, args.overwrite)
 
     from geopose.devices import pick_device
@@ -300,7 +303,7 @@ def predict_folder(args: Namespace) -> int:
         raise UserError(f"{args.calibration}: has factors of {known}, but the tiles are of {there}; leave it out")
     blend = read_blend(args, runs)
     recipe = {  # everything that determines the tarball's bytes, except the code
-        "data": args.data,
+        "data": str(Path(args.data)),
         "images": fingerprint_images(args.data, "geopose_test.csv", table.rgb),
         "blend": asdict(blend),
         "calibration": asdict(calibration),
@@ -350,10 +353,12 @@ def predict_folder(args: Namespace) -> int:
 
 
 def start_parts(parts: Path, recipe: dict) -> None:
-    """Prepare the folder for predictions of this recipe. Predictions of another recipe are removed."""
+    """Prepare the folder for predictions of this recipe. Predictions of another recipe are removed, and counted."""
     from geopose.inference.predictions import made_of, start_folder
 
     if not made_of(parts, recipe):
+        tiles = sum(1 for _ in parts.rglob("*_AGL.tif"))
+        print(f"removing {tiles} tiles of an unfinished prediction with other images, checkpoints or settings")
         shutil.rmtree(parts)
     start_folder(parts, recipe)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from geopose.cli import UserError, one_line, print_error
-from geopose.inference.outputs import refuse_overwriting
+from geopose.inference.outputs import output_paths, refuse_overwriting
 from geopose.inference.scene_records import DONE, SceneRecords
 from geopose.io.files import make_folder, write_bytes
 from geopose.io.names import agl_name, vflow_name
@@ -21,6 +21,13 @@ from geopose.io.rasters import image_size
 
 TABLE = "scenes.csv"
 DIGITS = {"gsd_m": 3, "angle_rad": 3, "scale_px_per_m": 3, "seconds": 1}
+
+
+def without_outputs(images: list[Path], records: SceneRecords) -> list[Path]:
+    """The images without those that this job wrote itself: a pattern may match them, too, if it resumes."""
+    begun = [image for image in images if records.read(image) is not None]
+    written = {path.resolve() for image in begun for path in output_paths(image, records.out, rectified=True)}
+    return [image for image in images if image.resolve() not in written]
 
 
 def find_todo(images: list[Path], records: SceneRecords, overwrite: bool) -> list[Path]:

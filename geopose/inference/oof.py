@@ -33,6 +33,7 @@ from geopose.runs.folder import (
     finished_runs,
     read_manifest,
     run_config,
+    usual_views,
 )
 from geopose.scoring.evaluate import encode_scores, format_scores
 from geopose.scoring.metrics import HeightSums, PoseScores
@@ -49,7 +50,7 @@ def main() -> int:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for predictions, scores and calibration"
     )
-    parser.add_argument("--tta", default="none", help=TTA_HELP)
+    parser.add_argument("--tta", help=f"{TTA_HELP} (default: the runs' own, as in predictions)")
     parser.add_argument("--precision", default="fp32", help=f"number format: {', '.join(PRECISIONS)}")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     args = parser.parse_args()
@@ -59,7 +60,8 @@ def main() -> int:
     table = prefer_prepared(table, args.data)
     runs_of_fold, folds = assign_runs(args.runs or finished_runs("runs", args.data), args.data, table)
     table["fold"] = folds.reindex(table.id).to_numpy()
-    blend = BlendConfig(tta=args.tta, precision=args.precision)
+    views = usual_views([run for runs in runs_of_fold.values() for run in runs])
+    blend = BlendConfig(**(views | {"tta": args.tta} if args.tta else views), precision=args.precision)
     start_or_resume(args.out, images, runs_of_fold, blend)
     device = pick_device(args.device)
     for fold, tiles in table.groupby("fold"):

@@ -117,12 +117,15 @@ def predict_scene(path: Path, out: Path, ensemble: Ensemble, options: SceneOptio
         with raster_like(out / f"{path.stem}_AGL.tif", path, 2, np.float32) as raster:
             raster.descriptions = ("height above ground", "spread over views and checkpoints")
             raster.units = ("metre", "metre")
-            for first_row, planes, tile_poses in predict_strips(square or own, ensemble, gsd_m, options.tile_px):
+            reader = square or own
+            for first_row, planes, tile_poses in predict_strips(reader, ensemble, gsd_m, options.tile_px, str(path)):
                 if square:
                     first_row, planes = square.restore(first_row, planes)
                 raster.write(planes, window=Window(0, first_row, image.width, planes.shape[1]))
                 poses += tile_poses
-            scale_px_per_m, angle_rad = combine_poses(np.array(poses))  # an image without data leaves no raster
+            if not poses:
+                raise UserError(f"{path}: no pixel has data; give another image")
+            scale_px_per_m, angle_rad = combine_poses(np.array(poses))
             guess = Pose(angle_rad, scale_px_per_m, gsd_m)
             if square:
                 guess = square.restore_pose(guess)
@@ -160,9 +163,9 @@ def rectify_scene(path: Path, out: Path, bands: tuple[int, ...], fill: bool) -> 
 
 
 def predict_strips(
-    reader: SceneReader | SquareReader, ensemble: Ensemble, gsd_m: float, tile_px: int
+    reader: SceneReader | SquareReader, ensemble: Ensemble, gsd_m: float, tile_px: int, name: str
 ) -> Iterator[Strip]:
-    """Predict a scene from top to bottom, one row of tiles after the other."""
+    """Predict a scene from top to bottom, one row of tiles after the other. name is the scene's in errors."""
     height, width = reader.shape
     tile_height, tile_width = tile_side(height, tile_px), tile_side(width, tile_px)
     rows, columns = tile_starts(height, tile_px), tile_starts(width, tile_px)
@@ -179,7 +182,7 @@ def predict_strips(
             part = np.s_[:, column : column + tile_width]
             has_data[part] = data
             if data.any():
-                heights, spread, pose = predict_tile(ensemble, image, gsd_m, data)
+                heights, spread, pose = predict_tile(ensemble, image, gsd_m, data, name)
                 poses.append(pose)
                 sums[:, :, column : column + tile_width] += np.stack([heights, spread, np.ones_like(heights)]) * weight
             bar.update()
@@ -204,15 +207,15 @@ def drop_rows(sums: np.ndarray, count: int) -> None:
 
 
 def predict_tile(
-    ensemble: Ensemble, image: np.ndarray, gsd_m: float, data: np.ndarray
+    ensemble: Ensemble, image: np.ndarray, gsd_m: float, data: np.ndarray, name: str
 ) -> tuple[np.ndarray, np.ndarray, TilePose]:
     """Heights and spread [H,W] of one tile in metres, and its pose.
 
     image uint8 [3,H,W]; data bool [H,W], True where the image has data. The network sees black elsewhere, whatever the
-    file holds there.
+    file holds there. name is the scene's in errors.
     """
     image = np.where(data, image, np.uint8(0))
-    batch = {"image": torch.from_numpy(image)[None], "gsd_m": torch.tensor([gsd_m]), "city": [""], "id": ["scene"]}
+    batch = {"image": torch.from_numpy(image)[None], "gsd_m": torch.tensor([gsd_m]), "city": [""], "id": [name]}
     result = ensemble.predict(batch)
     heights = result["agl_m"][0, 0].clamp(min=0).cpu().numpy()
     direction = result["direction"]
@@ -250,8 +253,6 @@ def combine_poses(poses: np.ndarray) -> tuple[float, float]:
     The scale is the weighted median, and at least 0. The angle is the weighted mean of the tiles within NEAR_RAD of one
     tile: the tile with the smallest weighted sum of differences from all others.
     """
-    if not len(poses):
-        raise UserError("no pixel of the image has data; give another image")
     scales, angles, weights = poses.T
     weights = weights + 1e-9 * weights.sum() + 1e-12
     order = np.argsort(scales)

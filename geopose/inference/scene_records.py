@@ -50,7 +50,7 @@ class SceneRecords:
         """A scene's record, or None if there is none that can be read."""
         try:
             return Record(**json.loads(self.path(image).read_text()))
-        except (FileNotFoundError, ValueError, TypeError):
+        except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
             return None
 
     def outputs(self, image: Path) -> list[Path]:

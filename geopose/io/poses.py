@@ -29,19 +29,21 @@ def read_pose(path: str | os.PathLike, centimetres: bool) -> VflowLabel:
     """Scale and angle of a file whose unit is known: px/cm (centimetres=True) or px/m."""
     try:
         text = Path(path).read_text()
-    except FileNotFoundError:
-        raise UserError(f"{path} missing; every tile needs its {vflow_name('<id>')}") from None
+    except (FileNotFoundError, IsADirectoryError):
+        raise UserError(f"{path} missing or no file; every tile needs its {vflow_name('<id>')}") from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: not text; write it again as {{'scale': px/cm, 'angle': rad}}") from None
     return parse_vflow(text, str(path), centimetres)
 
 
-def parse_vflow(text: str | bytes, where: str, centimetres: bool = True, finite: bool = True) -> VflowLabel:
+def parse_vflow(
+    text: str | bytes, where: str, centimetres: bool = True, finite: bool = True, own_units: bool = True
+) -> VflowLabel:
     """Scale and angle from JSON text. where names the file in errors.
 
     If centimetres is true, "scale" is px/cm, otherwise px/m. A file with "scale_px_per_m" and "angle_rad" names its own
-    units; the predict command writes such files for images outside a competition folder. finite=False accepts NaN and
-    infinity.
+    units; the predict command writes such files for images outside a competition folder. own_units=False does not look
+    at these two keys, as the challenge's program does not. finite=False accepts NaN and infinity.
     """
     try:
         values = json.loads(text, parse_int=float)  # an integer of 400 digits is not a valid float
@@ -51,7 +53,7 @@ def parse_vflow(text: str | bytes, where: str, centimetres: bool = True, finite:
         raise UserError(f"{where}: not a JSON object; it must hold scale and angle")
     numbers = {}
     keys = ("scale", "angle")
-    if "scale_px_per_m" in values:
+    if own_units and "scale_px_per_m" in values:
         keys, centimetres = ("scale_px_per_m", "angle_rad"), False
     for key in keys:
         value = values.get(key)

@@ -249,7 +249,7 @@ def raster_like(path: str | os.PathLike, like: str | os.PathLike, count: int, dt
                 rasterio.open(draft, "w", count=count, dtype=dtype, **profile) as raster,
             ):
                 raster.update_tags(TIFFTAG_SOFTWARE=f"geopose {VERSION}")
-                if gcps[0]:
+                if gcps[0] and profile["transform"].is_identity:  # GCPs would remove the transform
                     raster.gcps = gcps
                 if rpcs:
                     raster.rpcs = rpcs

@@ -40,13 +40,13 @@ class ScoredTile:
 
 @dataclass
 class Evaluation:
-    """scores is the result of PoseScores.compute. failed lists true ids without a valid prediction.
+    """scores is the result of PoseScores.compute. failed: true ids without a valid prediction -> what scores 0 for it.
 
     unknown lists predicted files that belong to no true id.
     """
 
     scores: dict
-    failed: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
 
 
@@ -86,7 +86,9 @@ def evaluate(truth: str | Path, pred: str | Path, each_image: bool = False, true
     scores = PoseScores(sorted(set(groups.values())))
     if true_poses:
         pose_texts = dict.fromkeys(tiles)
-    failed = [tile_id for tile_id, group in groups.items() if not _add_tile(scores, group, tile_id, tiles, pose_texts)]
+    failed = {
+        tile_id: group for tile_id, group in groups.items() if not _add_tile(scores, group, tile_id, tiles, pose_texts)
+    }
     if not failed and not any(tile.heights.pixels for tile in tiles.values()):
         raise UserError(f"{truth}: no pixel of its heights is known, so there is nothing to score; give other labels")
     return Evaluation(scores.compute(), failed, unknown)
@@ -198,9 +200,9 @@ def encode_scores(scores: dict) -> bytes:
 
 def _warn(evaluation: Evaluation) -> None:
     if evaluation.failed:
-        cities = sorted({city_of(tile_id) for tile_id in evaluation.failed})
-        names = list_some(evaluation.failed, 10)
-        print(f"warning: no complete prediction for {names}: {', '.join(cities)} scores 0", file=sys.stderr)
+        groups = sorted(set(evaluation.failed.values()))
+        names = list_some(list(evaluation.failed), 10)
+        print(f"warning: no complete prediction for {names}: {list_some(groups, 10)} scores 0", file=sys.stderr)
     if evaluation.scores["unscored_cities"]:
         cities = ", ".join(evaluation.scores["unscored_cities"])
         print(f"warning: the truth of {cities} has no known pixel: the mean is over the other cities", file=sys.stderr)

@@ -210,7 +210,7 @@ def _height_faults(name: str, heights: AglFile) -> list[str]:
 
 def _pose_faults(name: str, content: bytes) -> list[str]:
     try:
-        pose = parse_vflow(content, name)
+        pose = parse_vflow(content, name, own_units=False)
     except UserError as error:
         return [str(error)]
     faults = []

@@ -187,6 +187,17 @@ def test_bad_lists_are_one_line(towns, predict, tmp_path, monkeypatch):
     assert_refused(predict("-"), "cannot share standard input")
 
 
+def test_a_pattern_that_matches_what_the_job_wrote_resumes(towns, predict, tmp_path):
+    folder = tmp_path / "in"
+    assert predict(folder / "*.tif", "--rectify", out=folder)[0] == 0
+    (folder / "b_AGL.tif").unlink()
+    status, shown, _ = predict(folder / "*.tif", "--rectify", out=folder)
+    assert status == 0 and "3 scenes, 2 finished before" in shown
+    assert "3 scenes, 3 finished before" in predict(folder / "*.tif", out=folder)[1]
+    (folder / ".scenes" / "b.json").unlink()
+    assert_refused(predict(folder / "*.tif", out=folder), "b_AGL.tif", "is an input")
+
+
 def test_rectifying_finished_scenes_does_not_predict_them_again(towns, predict, tmp_path):
     out, source = tmp_path / "out", tmp_path / "list.txt"
     source.write_text(f"{towns[0]}\n{towns[1]}\n")

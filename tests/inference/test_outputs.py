@@ -136,6 +136,12 @@ def test_the_demo_does_not_replace_its_image(call, tmp_path):
 # --- a bad image ------------------------------------------------------------------------------------------------
 
 
+def test_several_processes_want_a_list(predict, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    status, _, errors = predict(town(tmp_path / "a.tif"))
+    assert (status, len(errors)) == (2, 1) and "share the images of --images-from only" in errors[0]
+
+
 def test_after_a_bad_image_the_others_are_predicted(predict, tmp_path):
     bad, empty = tmp_path / "bad.tif", tmp_path / "empty.tif"
     bad.write_bytes(b"II*\0 and no more")
@@ -144,7 +150,8 @@ def test_after_a_bad_image_the_others_are_predicted(predict, tmp_path):
     status, _, errors = predict(good[0], bad, tmp_path / "none.tif", empty, good[1])
     assert status == 2
     assert len(errors) == 4 and not any("Traceback" in line for line in errors)
-    for line, name in zip(errors, ("bad.tif", "none.tif", "no pixel of the image", "3 of 5 images"), strict=True):
+    told = ("bad.tif", "none.tif", "empty.tif: no pixel has data", "3 of 5 images")
+    for line, name in zip(errors, told, strict=True):
         assert name in line
     written = {file.name for file in (tmp_path / "out").iterdir()}
     assert written == {f"{stem}_{kind}" for stem in "az" for kind in ("AGL.tif", "VFLOW.json")}

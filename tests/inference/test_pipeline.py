@@ -30,7 +30,7 @@ from geopose.io.poses import read_vflow
 from geopose.io.rasters import read_agl, read_rgb
 from geopose.io.tables import read_folds, read_test_table, read_train_table
 from geopose.runs import compare
-from geopose.runs.folder import checkpoint_paths, read_manifest, run_config
+from geopose.runs.folder import checkpoint_paths, read_manifest, run_config, usual_views
 
 
 def test_the_job_ends_in_a_valid_scored_tarball(job):
@@ -179,7 +179,8 @@ def test_out_of_fold_predictions_cover_the_training_half(job, other_fold):
     # A fold's tiles are predicted by the run that was not trained on them.
     folds = read_folds(job / "folds.csv", table)
     tile = table[(folds.reindex(table.id) == 1).to_numpy()].iloc[:1]
-    ensemble = Ensemble([other_fold], BlendConfig(tta="none"), torch.device("cpu"), Calibration())
+    # The views are those that predictions have by default, or the calibration would be that of another predictor.
+    ensemble = Ensemble([other_fold], BlendConfig(**usual_views(runs)), torch.device("cpu"), Calibration())
     by_other = next(ensemble.predict_tiles(tile))
     stored_m = read_agl(out / agl_name(by_other.tile_id))
     assert np.abs(stored_m - np.maximum(by_other.agl_m, 0)).max() <= 0.005 + 1e-5
@@ -188,10 +189,9 @@ def test_out_of_fold_predictions_cover_the_training_half(job, other_fold):
     assert ok(run(*command, "--runs", *runs)) == shown
     assert (out / agl_name(table.id[0])).stat().st_mtime_ns == written
     assert_user_error(
-        run(*command, "--runs", *runs, "--tta", "d4"), "holds predictions of other images, checkpoints or views"
+        run(*command, "--runs", *runs, "--tta", "flips"), "holds predictions of other images, checkpoints or views"
     )
-    flags = ("--tta", "none", "--zooms", 1, "--calibration", out / "calibration.json")
-    ok(predict(data, other_fold, job / "calibrated.tar.gz", *flags))
+    ok(predict(data, other_fold, job / "calibrated.tar.gz", "--calibration", out / "calibration.json"))
     with tarfile.open(job / "calibrated.tar.gz") as tar:
         tar.extractall(job / "calibrated", filter="data")
     factors = read_calibration(out / "calibration.json")
@@ -251,7 +251,7 @@ def test_a_folder_of_other_cities_trains_predicts_and_scores_in_the_same_way(tmp
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        (("train.py", "configs/nothing.yaml"), ["no such config", "lite0_synthetic.yaml"]),
+        (("train.py", "configs/nothing.yaml"), ["no such file", "lite0_synthetic.yaml"]),
         (("train.py", DEFAULT, "train.epohcs=2"), ["train.epohcs", "did you mean train.epochs"]),
         (("train.py", DEFAULT, "data.root=/nowhere"), ["/nowhere", "make data"]),
         (("train.py", DEFAULT, "train.precision=fp16", "train.device=cpu"), ["fp16", "GPU"]),

@@ -183,7 +183,7 @@ def test_a_tile_counts_by_the_heights_of_its_data_and_by_its_certainty():
     pose = {"direction": torch.tensor([[0.3, 0.4]]), "scale_px_per_m": torch.tensor([1.5])}
     always = SimpleNamespace(predict=lambda batch: {"agl_m": agl_m, "spread_m": agl_m / 10, **pose})
     data = np.array([[True, True], [True, False]])
-    heights, spread, pose = predict_tile(always, np.zeros((3, 2, 2), np.uint8), 0.4, data)
+    heights, spread, pose = predict_tile(always, np.zeros((3, 2, 2), np.uint8), 0.4, data, "town.tif")
     np.testing.assert_allclose(heights, [[2, 3], [0, 7]])
     np.testing.assert_allclose(spread, agl_m[0, 0] / 10)
     assert pose == pytest.approx((1.5, np.arctan2(0.3, 0.4), 0.5 * (2**2 + 3**2)))

@@ -148,4 +148,4 @@ def test_the_command_says_so_and_rectifies_on_the_own_grid(tmp_path):
         with rasterio.open(tmp_path / "out" / f"x_{name}.tif") as raster:
             assert raster.shape == (96, 192) and raster.transform == grid["transform"]
     pose = json.loads((tmp_path / "out" / "x_VFLOW.json").read_text())
-    assert 0.2 <= pose["gsd_m"] <= 0.4
+    assert pose["gsd_m"] == pytest.approx((0.2 * 0.4) ** 0.5, rel=1e-3)  # of a square with the area of a pixel

@@ -47,7 +47,7 @@ def test_overlapping_tiles_give_every_pixel_its_own_value(height, width, tile_px
     has_data = np.random.default_rng(seed).random((height, width)) < 0.7
     strips = [
         strip._replace(planes=strip.planes.copy())
-        for strip in predict_strips(Positions(has_data), Echo(), 0.4, tile_px)
+        for strip in predict_strips(Positions(has_data), Echo(), 0.4, tile_px, "town.tif")
     ]
     assert [strip.first_row for strip in strips] == list(
         np.cumsum([0, *(strip.planes.shape[1] for strip in strips[:-1])])

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import rasterio
 from helpers import run, write_competition, write_tables, write_tif
 from rasterio.windows import Window
 
@@ -19,11 +20,19 @@ from geopose.io.rasters import (
     encode_agl,
     encode_rgb,
     image_size,
+    raster_like,
     read_agl,
     read_rgb,
     read_rgb_thumbnail,
 )
 from geopose.io.tables import check_labels, find_labels, read_folds, read_test_table, read_train_table, write_csv
+
+VRT = """<VRTDataset rasterXSize="64" rasterYSize="64"><SRS>EPSG:32617</SRS>
+<GeoTransform>440000, 0.4, 0, 3350000, 0, -0.4</GeoTransform>
+<GCPList Projection="EPSG:32617"><GCP Id="1" Pixel="0" Line="0" X="440000" Y="3350000"/>
+<GCP Id="2" Pixel="64" Line="0" X="440025.6" Y="3350000"/><GCP Id="3" Pixel="0" Line="64" X="440000" Y="3349974.4"/>
+</GCPList><VRTRasterBand dataType="Byte" band="1"><SimpleSource><SourceFilename relativeToVRT="1">a.tif</SourceFilename>
+<SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"""
 
 
 def fault(function, *arguments) -> str:
@@ -323,3 +332,13 @@ def test_the_helper_of_these_tests_writes_unknown_heights(tmp_path):
     ids = write_competition(tmp_path / "c", per_city=1, cities=("PAR",))
     assert ids == ["PAR_aaaaaa"]
     assert np.isnan(read_agl(tmp_path / "c" / "truth" / "PAR_aaaaaa_AGL.tif")).sum() == 64
+
+
+def test_an_output_keeps_the_transform_of_an_image_that_also_has_gcps(tmp_path):
+    write_tif(tmp_path / "a.tif", np.zeros((64, 64), np.uint8))
+    (tmp_path / "a.vrt").write_text(VRT)
+    with raster_like(tmp_path / "out.tif", tmp_path / "a.vrt", 1, np.float32) as raster:
+        raster.write(np.zeros((1, 64, 64), np.float32))
+    with rasterio.open(tmp_path / "a.vrt") as source, rasterio.open(tmp_path / "out.tif") as made:
+        assert source.gcps[0] and not source.transform.is_identity
+        assert made.transform == source.transform and made.crs == source.crs

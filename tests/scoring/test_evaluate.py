@@ -92,7 +92,7 @@ def pack(folder, path, order):
 def test_agrees_with_the_naive_score(competition, pred):
     result = evaluate(competition / "truth", pred)
     assert_scores(result.scores, naive(competition / "truth", pred))
-    assert (result.failed, result.unknown, result.scores["bad_pixels"]) == ([], [], 0)
+    assert (result.failed, result.unknown, result.scores["bad_pixels"]) == ({}, [], 0)
     assert result.scores["honest_r2"] == result.scores["final_r2"]
     row = result.scores["cities"]["OMA"]
     assert row["angle_error_deg"] == pytest.approx(np.degrees(0.1), rel=1e-6)
@@ -155,7 +155,7 @@ def test_missing_file_fails_its_city(competition, pred, name):
     whole = evaluate(competition, pred).scores
     (pred / name).unlink()
     result = evaluate(competition, pred)
-    assert result.failed == ["ATL_bbbbbb"]
+    assert list(result.failed) == ["ATL_bbbbbb"]
     assert result.scores["cities"]["ATL"]["r2"] == 0
     assert result.scores["cities"]["JAX"] == whole["cities"]["JAX"]
     assert result.scores["final_r2"] == pytest.approx(whole["final_r2"] - whole["cities"]["ATL"]["r2"] / 4)
@@ -164,7 +164,7 @@ def test_missing_file_fails_its_city(competition, pred, name):
 def test_nan_pose_fails_its_city(competition, pred):
     (pred / "ATL_aaaaaa_VFLOW.json").write_text('{"scale": NaN, "angle": 1.0}')
     result = evaluate(competition, pred)
-    assert result.failed == ["ATL_aaaaaa"]
+    assert list(result.failed) == ["ATL_aaaaaa"]
     assert result.scores["cities"]["ATL"]["r2"] == result.scores["cities"]["ATL"]["honest_r2"] == 0
 
 
@@ -240,6 +240,8 @@ def test_the_command_prints_a_table_and_writes_json(competition, pred, tmp_path)
     assert "warning: no complete prediction for ATL_aaaaaa, ATL_bbbbbb: ATL scores 0" in result.stderr
     for word in ("ARG", "ATL", "JAX", "OMA", "final", "honest", "bad pixels"):
         assert word in result.stdout
+    single = run("-m", "geopose", "evaluate", "--truth", competition / "truth", "--pred", pred, "--each-image")
+    assert "ATL_bbbbbb: ATL_aaaaaa, ATL_bbbbbb scores 0" in single.stderr
     scores = json.loads(out.read_text(), parse_constant=pytest.fail)  # NaN is not valid JSON
     assert list(scores) == ["cities", "final_r2", "honest_r2", "bad_pixels", "unscored_cities"]
     assert {"agl_r2", "vflow_r2", "r2"} <= set(scores["cities"]["ARG"])

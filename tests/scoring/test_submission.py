@@ -225,6 +225,10 @@ def test_heights_that_cannot_be_read_are_named(sound, content):
         (b"\xff\xfe\x81", "not JSON"),
         (b"[]", "not a JSON object"),
         (b'{"scale": 0.01}', "angle is missing"),
+        (
+            b'{"scale_px_per_m": 1.0, "angle_rad": 1.0}',
+            "scale is missing",
+        ),  # of a scene; the challenge knows no such key
         (b'{"scale": NaN, "angle": 1}', "scale is nan"),
         (b'{"scale": 0.01, "angle": -Infinity}', "angle is -inf"),
         (b'{"scale": -0.01, "angle": 1}', "scale -1 px/m"),
