@@ -1,4 +1,4 @@
-# Every target works directly after a clone. `make help` lists them.
+# `make submission` and `make test` work directly after a clone. `make help` lists all targets.
 
 SYNTHETIC := data/synthetic
 

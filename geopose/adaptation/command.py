@@ -54,7 +54,7 @@ def main() -> int:
     translate = create_translation(args, config, targets, training, held_out)
     if not first:
         return 0
-    distance_px = check_motion(translate, held_out, config.check.limit_px)
+    distance_px = check_motion(translate, held_out, config.check.limit_px, args.method)
     made = write_tiles(args.source, args.out, translate, 1 if args.method == "gan" else args.workers)
     take_labels(args.source, args.out)
 
@@ -148,7 +148,7 @@ def create_translation(
     return lambda rgb, tile_id: translate_rgb(generator, rgb)
 
 
-def check_motion(translate: Translation, held_out: list[str], limit_px: float) -> float:
+def check_motion(translate: Translation, held_out: list[str], limit_px: float, method: str) -> float:
     """Median distance in px by which a translation moves tiles. Raises UserError when labels would not fit any more."""
     distances_px = []
     for path in progress(held_out, "check", unit="tile"):
@@ -156,8 +156,9 @@ def check_motion(translate: Translation, held_out: list[str], limit_px: float) -
         distances_px.append(moved_px(rgb, translate(rgb, Path(path).name)))
     median_px = float(np.median(np.concatenate(distances_px)))
     if not median_px <= limit_px:
+        remedy = "raise loss.edge_weight or loss.nce_weight" if method == "gan" else "use another --method"
         raise UserError(
             f"the translation moves images by {median_px:.2f} px in the median of {len(held_out)} tiles, and "
-            f"check.limit_px={limit_px:g}; raise loss.edge_weight or loss.nce_weight and give another --out"
+            f"check.limit_px={limit_px:g}; {remedy} and give another --out"
         )
     return median_px

@@ -11,7 +11,7 @@ def moved_px(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
     Phase correlation compares the strengths of edges, because colours change and light and dark may swap. Half of the
     patches count, those with the strongest edges, because smooth ground shows no motion. Images smaller than a patch
-    are one patch.
+    are one patch. An image of one colour has not moved.
     """
     edges = [edge_strength(rgb) for rgb in (before, after)]
     height, width = edges[0].shape
@@ -20,7 +20,10 @@ def moved_px(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     windows = [(slice(y, y + side), slice(x, x + side)) for y, x in corners]
     strength = np.array([edges[0][window].std() for window in windows])
     fade = cv2.createHanningWindow((side, side), cv2.CV_32F)
-    chosen = [window for window, own in zip(windows, strength, strict=True) if own >= np.median(strength)]
+    if not strength.any():
+        return np.zeros(1)
+    least = np.median(strength[strength > 0])  # a patch of one colour, such as one without data, shows no motion
+    chosen = [window for window, own in zip(windows, strength, strict=True) if own >= least]
     return np.array([np.hypot(*cv2.phaseCorrelate(edges[0][w].copy(), edges[1][w].copy(), fade)[0]) for w in chosen])
 
 

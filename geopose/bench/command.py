@@ -54,27 +54,28 @@ def main() -> int:
     parser.add_argument(
         "--run", type=Path, metavar="RUN", help="trained run for the scene item; default: a run of two training steps"
     )
-    parser.add_argument(
+    kinds = parser.add_mutually_exclusive_group()
+    kinds.add_argument(
         "--probe",
         nargs=2,
         metavar=("WHAT", "RUN"),
         help=f"print one measurement of a run as JSON and exit; WHAT is one of {', '.join(PROBES)}",
     )
-    parser.add_argument(
+    kinds.add_argument(
         "--recipes",
         nargs="+",
         type=Path,
         metavar="CONFIG",
         help="measure training steps and large images of these configs in each precision instead, and write recipes.md",
     )
-    parser.add_argument(
+    kinds.add_argument(
         "--memory",
         type=Path,
         metavar="RUN",
         help="measure the memory of a wide scene row by row, under several settings, instead; write memory.csv and .md",
     )
     parser.add_argument("--compile", action="store_true", help="with --recipes: compiled training steps only")
-    parser.add_argument(
+    kinds.add_argument(
         "--lean",
         type=Path,
         metavar="RUN",
@@ -84,17 +85,17 @@ def main() -> int:
     if args.compile and not args.recipes:
         raise UserError("--compile belongs to --recipes; name the configs to measure")
     if args.lean:
-        parser.refuse_ignored(args, ["only", "run", "probe", "recipes"], "a call without --lean")
+        parser.refuse_ignored(args, ["only", "run"], "a call without --lean")
         page = describe_lean(args.lean)
         write_bytes(args.out / "lean.md", page.encode())
         print(page)
         return 0
     if args.recipes:
-        parser.refuse_ignored(args, ["only", "run", "probe", "memory"], "a call without --recipes")
+        parser.refuse_ignored(args, ["only", "run"], "a call without --recipes")
         print_recipes(args.recipes, args.compile, args.out)
         return 0
     if args.memory:
-        parser.refuse_ignored(args, ["only", "run", "probe"], "a call without --memory")
+        parser.refuse_ignored(args, ["only", "run"], "a call without --memory")
         print(measure_memory(args.memory, args.out))
         return 0
     if args.probe:

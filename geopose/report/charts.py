@@ -57,9 +57,12 @@ def draw_curves(runs: list[Path]) -> list[str]:
 
 
 def draw_errors(tiles: list[TestTile]) -> list[str]:
-    """Charts of predicted over true height, of errors by height class, and of the errors of angle and scale."""
+    """Charts of predicted over true height, of errors by height class, and of the errors of angle and scale.
+
+    Pixels count whose true and predicted heights are known.
+    """
     true_m, agl_m = (np.concatenate([getattr(t, n).ravel() for t in tiles]) for n in ("true_m", "agl_m"))
-    known = ~np.isnan(true_m)
+    known = np.isfinite(true_m) & np.isfinite(agl_m)
     true_m, agl_m = true_m[known], agl_m[known]
     with plt.rc_context(STYLE):
         return [draw_scatter(true_m, agl_m), draw_errors_by_height(true_m, agl_m), draw_pose_errors(tiles)]

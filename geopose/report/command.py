@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from geopose.cli import Parser
+from geopose.cli import Parser, UserError
 from geopose.io.files import write_bytes
 from geopose.io.tables import truth_folder
 from geopose.report.page import build_page
@@ -37,6 +37,9 @@ def main() -> int:
     args = parser.parse_args()
     truth_folder(args.data)  # raises UserError where there are no labels
     runs = [Path(run) for run in args.runs] or finished_runs("runs", args.data)
+    for run in map(Path, args.runs):
+        if not (run / "metrics.csv").exists():
+            raise UserError(f"{run / 'metrics.csv'} missing: {run} has no training curves; correct or leave out --runs")
     write_bytes(args.out, build_page(args.data, args.pred, runs).encode())
     print(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB")
     return 0

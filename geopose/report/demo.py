@@ -22,7 +22,7 @@ from geopose.io.rasters import read_agl
 from geopose.io.tables import check_gsd, find_truth
 from geopose.ranges import TTA_HELP
 from geopose.report.demo_page import build_demo_page
-from geopose.report.panel import draw_panel
+from geopose.report.panel import check_picture, draw_panel
 from geopose.runs.folder import newest_run, usual_views
 
 SHOWN_PX = 1024  # longest side of the part that is shown
@@ -60,6 +60,7 @@ def main() -> int:
         )
     for path in (args.out, page):
         make_room(path)
+    check_picture(args.out, "--out")
     refuse_overwriting([(args.image, args.out), (args.image, page)], [args.image], overwrite=True)
 
     runs = [Path(run) for run in args.runs] or [newest_run("runs")]

@@ -46,30 +46,34 @@ def draw_heads(ax, model: PoseModel, lowest: float) -> None:
     shared = f"shared upsampling\nto stride {cfg.head_stride}\n{model.upsample.out_channels} channels"
     box(ax, (54, 28), (12, 8.5), shared, "decoder")
     arrow(ax, (50, 32.2), (54, 32.2))
-    box(ax, (70, 32), (13, 5.5), "height head\n" + ("input also: gsd" if cfg.gsd_plane else ""), "head")
-    box(ax, (70, 23.5), (13, 5.5), "magnitude head", "head")
-    arrow(ax, (66, 34), (70, 34.7))
-    arrow(ax, (66, 30.5), (70, 26.2))
+    box(ax, (68, 32), (11, 5.5), "height head\n" + ("input also: gsd" if cfg.gsd_plane else ""), "head")
+    box(ax, (68, 23.5), (11, 5.5), "magnitude head", "head")
+    arrow(ax, (66, 34), (68, 34.7))
+    arrow(ax, (66, 30.5), (68, 26.2))
     box(ax, (88, 32), (11, 5.5), "AGL h\nm per pixel", "result")
     box(ax, (88, 23.5), (11, 5.5), "magnitude m\npx per pixel", "result")
-    arrow(ax, (83, 34.7), (88, 34.7))
-    arrow(ax, (83, 26.2), (88, 26.2))
+    if cfg.refiner_channels:
+        box(ax, (81, 23.5), (5, 14), "refiner\nat\nstride 1", "head")
+    for y in (34.7, 26.2):
+        arrow(ax, (79, y), (81 if cfg.refiner_channels else 88, y))
+        if cfg.refiner_channels:
+            arrow(ax, (86, y), (88, y))
     box(ax, (88, 13.5), (11, 6), "scale s, px/m\nsum(m h) / sum(h h)", "result")
     arrow(ax, (93.5, 23.5), (93.5, 19.5))
     maps = f"means of the {cfg.direction_maps} coarsest maps" if cfg.direction_maps > 1 else "mean of the coarsest map"
     box(ax, (46, lowest), (20, 5.5), maps, "encoder")
     arrow(ax, (30, lowest + 1.5), (46, lowest + 1.5))
-    box(ax, (70, lowest), (13, 5.5), "direction head", "head")
-    arrow(ax, (66, lowest + 1.5), (70, lowest + 1.5))
+    box(ax, (68, lowest), (11, 5.5), "direction head", "head")
+    arrow(ax, (66, lowest + 1.5), (68, lowest + 1.5))
     box(ax, (88, lowest), (11, 5.5), "direction d\nangle a, rad", "result")
-    arrow(ax, (83, lowest + 2.75), (88, lowest + 2.75))
+    arrow(ax, (79, lowest + 2.75), (88, lowest + 2.75))
     if cfg.scale_head:
         by_gsd = cfg.scale_dropout == 1
-        box(ax, (70, lowest + 9), (13, 5.5), f"scale head\ninput{'' if by_gsd else ' also'}: gsd", "head")
+        box(ax, (68, lowest + 9), (11, 5.5), f"scale head\ninput{'' if by_gsd else ' also'}: gsd", "head")
         if not by_gsd:
-            arrow(ax, (66, lowest + 4.5), (70, lowest + 10))
-        arrow(ax, (76.5, lowest + 14.5), (76.5, 23.5))
-        ax.text(77.2, (lowest + 38) / 2, "times", fontsize=8.5, va="center")
+            arrow(ax, (66, lowest + 4.5), (68, lowest + 10))
+        arrow(ax, (73.5, lowest + 14.5), (73.5, 23.5))
+        ax.text(74.2, (lowest + 38) / 2, "times", fontsize=8.5, va="center")
 
 
 def box(ax, corner: tuple[float, float], size: tuple[float, float], text: str, kind: str) -> None:

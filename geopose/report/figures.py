@@ -59,7 +59,7 @@ def main() -> int:
 
 def draw_geometry(path: Path) -> None:
     """Draw an oblique view of a rendered block with the flow from its roofs, its heights, and its rectified image."""
-    scene = build_scene(plan_place(CITIES["ATL"], "midtown", 480, 0.4, 0.0, np.random.default_rng(3)))
+    scene = build_scene(plan_place(CITIES["ATL"], "midtown", 480, 0.4, 0.0, np.random.default_rng(8)))
     angle_rad, gsd_m = 2.2, 0.4
     pose = Pose(angle_rad, float(scale_for_off_nadir(np.radians(28), gsd_m)), gsd_m)
     view = whole_scene_view(scene, pose, 340, 340)

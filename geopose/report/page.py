@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from html import escape
 from pathlib import Path
 
 from geopose.io.tables import truth_folder
@@ -35,9 +36,10 @@ def build_page(data: Path, pred: Path, runs: list[Path]) -> str:
     ranked = sorted(tiles, key=lambda tile: tile.rmse_share)
     tallest = max(tiles, key=lambda tile: tile.percentile_m)
     parts = {
-        "title": f"{pred.name}: R2 {scores['final_r2']:.4f}",
-        "facts": f"{len(tiles)} test tiles of {data.name}, {', '.join(map(str, runs)) or 'no runs given'}, "
-        f"{time.strftime('%F')}. Official score {scores['final_r2']:.4f}, honest {scores['honest_r2']:.4f}, "
+        "title": f"{escape(pred.name)}: R2 {scores['final_r2']:.4f}",
+        "facts": f"{len(tiles)} test tiles of {escape(data.name)}, "
+        f"{escape(', '.join(map(str, runs))) or 'no runs given'}, {time.strftime('%F')}. "
+        f"Official score {scores['final_r2']:.4f}, honest {scores['honest_r2']:.4f}, "
         f"{scores['bad_pixels']} pixels predicted as unknown.",
         "scores": score_table(scores),
         "training": "".join(draw_curves(runs)),

@@ -8,12 +8,16 @@ import numpy as np
 matplotlib.use("Agg")  # draws without a display
 
 from matplotlib import pyplot as plt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from geopose.cli import UserError
 from geopose.geometry import flow_direction
 from geopose.inference.rectify import fill_hidden, rectify
 from geopose.io.files import writing
 from geopose.pictures import HEIGHT_COLORMAP
 from geopose.report.hatching import hatch
+
+POINTS = 6  # roofs whose flow is shown
 
 
 def draw_panel(
@@ -44,16 +48,24 @@ def draw_flow(ax, agl_m: np.ndarray, scale_px_per_m: float, angle_rad: float, ap
         ax.annotate("", (x + ends[0], y + ends[1]), (x, y), arrowprops=arrow)
 
 
-def roof_points(agl_m: np.ndarray, apart_px: int = 60, count: int = 6) -> list[tuple[int, int]]:
-    """(x, y) of up to count of the tallest pixels. Any two of them are more than apart_px apart."""
+def roof_points(agl_m: np.ndarray, apart_px: int = 60) -> list[tuple[int, int]]:
+    """(x, y) of up to POINTS of the tallest known pixels. Any two of them are more than apart_px apart."""
     points: list[tuple[int, int]] = []
-    for index in np.argsort(np.nan_to_num(agl_m), axis=None)[::-1]:
+    lowest_first = np.argsort(np.where(np.isnan(agl_m), -np.inf, agl_m), axis=None)
+    for index in lowest_first[np.isnan(agl_m).sum() :][::-1]:
         y, x = np.unravel_index(index, agl_m.shape)
         if all((x - px) ** 2 + (y - py) ** 2 > apart_px**2 for px, py in points):
             points.append((int(x), int(y)))
-        if len(points) == count:
+        if len(points) == POINTS:
             break
     return points
+
+
+def check_picture(path: Path, flag: str) -> None:
+    """Raise UserError when Matplotlib cannot write a picture with a file's suffix. flag names the path in the error."""
+    known = FigureCanvasAgg.filetypes
+    if path.suffix[1:].lower() not in known:
+        raise UserError(f"{flag} {path}: name a picture, such as {path.name}.png; there are {', '.join(sorted(known))}")
 
 
 def save(figure, axes, path: Path) -> None:

@@ -21,7 +21,7 @@ from geopose.cli import Parser, UserError, progress
 from geopose.config import ModelConfig
 from geopose.io.rasters import read_rgb
 from geopose.models.encoders import Encoder, create_encoder
-from geopose.report.panel import save
+from geopose.report.panel import check_picture, save
 
 PATCH_PX = 64
 FOLDS = 5
@@ -54,6 +54,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the patches' positions")
     parser.add_argument("--out", type=Path, default=Path("telltale.png"), metavar="FILE", help="picture to write")
     args = parser.parse_args()
+    check_picture(args.out, "--out")
+    if args.patches < 1 or args.seed < 0:
+        raise UserError(f"--patches {args.patches}, --seed {args.seed}: give 1 patch or more, and a seed of 0 or more")
+    if min(len(args.real), len(args.rendered)) < FOLDS:
+        raise UserError(f"{len(args.real)} real and {len(args.rendered)} rendered images; give {FOLDS} or more of each")
 
     rng = np.random.default_rng(args.seed)
     encoder = create_encoder(ModelConfig(encoder_layers=[0, 1, 2, 3, 4])).eval()
@@ -94,10 +99,10 @@ def describe_patches(encoder: Encoder, patches: np.ndarray) -> np.ndarray:
 
 
 def judge(features: np.ndarray, is_real: np.ndarray, groups: np.ndarray) -> Verdict:
-    """Tell real from rendered patches. features [N, C]; is_real bool [N]; groups int [N], the image of each patch."""
-    images = [len(set(groups[is_real == real])) for real in (True, False)]
-    if min(images) < FOLDS:
-        raise UserError(f"{images[0]} real and {images[1]} rendered images; give {FOLDS} or more of each")
+    """Tell real from rendered patches of FOLDS or more images each.
+
+    features [N, C]; is_real bool [N]; groups int [N], the image of each patch.
+    """
     regression = make_pipeline(
         StandardScaler(), LogisticRegression(C=REGULARIZATION, class_weight="balanced", max_iter=2000)
     )

@@ -127,13 +127,15 @@ def compare_lean(rgb: np.ndarray, ground: Rectified, caption: str, longest_px: i
 
 
 def draw_flows(rgb: np.ndarray, tile: TestTile) -> np.ndarray:
-    """The image with two arrows at each of the tallest true points: the true flow and the predicted flow."""
+    """The image with two arrows at each of the tallest true points: the true flow and the predicted flow, if known."""
     picture = rgb.copy()
     for x, y in roof_points(tile.true_m):
         for pose, height_m, ink in (
             (tile.true_pose, tile.true_m[y, x], (255, 212, 59)),
             (tile.pose, tile.agl_m[y, x], (64, 160, 255)),
         ):
+            if np.isnan(height_m):
+                continue
             end = np.array([x, y]) + flow_direction(pose.angle_rad) * height_m * pose.scale_px_per_m
             cv2.arrowedLine(picture, (x, y), tuple(int(v) for v in np.rint(end)), ink, 2, cv2.LINE_AA, tipLength=0.15)
     return picture

@@ -1,5 +1,6 @@
 """python -m geopose synthesize: render a synthetic competition folder. dataset.py does the work."""
 
+import os
 import time
 from pathlib import Path
 
@@ -10,12 +11,12 @@ MIN_SIZE, MAX_SIZE = 32, 4096  # width and height of a tile, px
 
 
 def main() -> None:
-    root, options = parse()
+    root, options, workers = parse()
     if is_finished(root, options):
         print(f"{root}: already complete, made with the same arguments; nothing to do")
         return
     start = time.perf_counter()
-    made = make_dataset(root, options)
+    made = make_dataset(root, options, workers)
     seconds = time.perf_counter() - start
     rate = made * options.size**2 / 1e6 / seconds
     print(
@@ -24,8 +25,8 @@ def main() -> None:
     )
 
 
-def parse() -> tuple[Path, Options]:
-    """Folder and options from the command line. Raises UserError for values outside their range."""
+def parse() -> tuple[Path, Options, int]:
+    """Folder, options and number of processes from the command line. Raises UserError for values out of range."""
     defaults = Options()
     about = "Render a synthetic competition folder. Finished places are skipped, so an interrupted run resumes."
     sizes = f"width and height of a tile in pixels, {MIN_SIZE} to {MAX_SIZE}"
@@ -40,7 +41,10 @@ def parse() -> tuple[Path, Options]:
     parser.add_argument("--seed", type=int, default=defaults.seed, metavar="S", help=seeds)
     parser.add_argument("--downtown-share", type=float, default=None, metavar="SHARE", help=centres)
     parser.add_argument("--rgb-format", choices=("tif", "j2k"), default=defaults.rgb_format, help=formats)
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), metavar="N", help="number of processes")
     args = parser.parse_args()
+    if args.workers < 1:
+        raise UserError(f"--workers {args.workers}: must be 1 or more")
     for name, value in (("--train", args.train), ("--test", args.test)):
         if value < 1:
             raise UserError(f"{name} {value}: too few tiles; give 1 or more")
@@ -52,4 +56,5 @@ def parse() -> tuple[Path, Options]:
         raise UserError(f"--downtown-share {args.downtown_share}: the share must be from 0 to 1")
     if args.out.exists() and not args.out.is_dir():
         raise UserError(f"{args.out} is a file; give a folder as --out")
-    return args.out, Options(args.train, args.test, args.size, args.seed, args.rgb_format, args.downtown_share)
+    options = Options(args.train, args.test, args.size, args.seed, args.rgb_format, args.downtown_share)
+    return args.out, options, args.workers

@@ -7,7 +7,15 @@ By default Numba counts references to the arrays of a scene at every use of them
 itself, so it is turned off here. Therefore kernels create no arrays: they fill those of their caller.
 """
 
+import hashlib
+from pathlib import Path
+
 import numba
+
+# Numba stamps a cached kernel with its own file only, but it holds the code of inlined functions of other files, too.
+_SOURCES = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+_CACHE = Path(__file__).parent / "__pycache__" / f"kernels-{hashlib.sha256(_SOURCES).hexdigest()[:12]}"
+numba.config.CACHE_DIR = str(_CACHE)
 
 _OPTIONS = {
     "cache": True,

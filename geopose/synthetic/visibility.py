@@ -48,11 +48,7 @@ def label_agl(scene: Scene, agl_m: np.ndarray, view: View) -> np.ndarray:
 
 @inlined
 def bilinear(raster, x, y):
-    """Value of a raster [rows, cols] at fractional cells (x, y); 0 outside.
-
-    shading.py uses it, block_maxima and meet, too. Numba does not notice there that a function of this module has
-    changed: after a change, delete geopose/synthetic/__pycache__.
-    """
+    """Value of a raster [rows, cols] at fractional cells (x, y); 0 outside."""
     rows, cols = raster.shape
     if x < 0.0 or y < 0.0 or x > cols - 1.001 or y > rows - 1.001:
         return np.float32(0.0)

@@ -191,6 +191,15 @@ def test_motion_is_measured_under_other_colours(shift_px):
     assert np.median(moved_px(rgb, 255 - (moved * TINT).astype(np.uint8))) == pytest.approx(shift_px, abs=0.1)
 
 
+def test_patches_without_data_show_no_motion(source):
+    """Black makes up three quarters of the image, so the median patch is blank."""
+    rgb = read_rgb(next((source / "train").glob("*_RGB.tif")))
+    black = np.zeros((4 * rgb.shape[0], rgb.shape[1], 3), np.uint8)
+    black[: rgb.shape[0]] = rgb
+    assert moved_px(black, black).max() < 0.01
+    assert moved_px(0 * black, 0 * black).tolist() == [0.0]
+
+
 def test_a_generator_that_moves_images_is_refused(source, target, tmp_path, monkeypatch):
     """By 1 px, before any tile is written. The same generator without the shift is accepted."""
 

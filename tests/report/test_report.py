@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -15,8 +16,10 @@ from geopose.io.names import agl_name, vflow_name
 from geopose.io.poses import read_vflow
 from geopose.io.rasters import read_agl
 from geopose.pictures import colour_plane
+from geopose.report.charts import draw_errors
 from geopose.report.hatching import hatch
-from geopose.report.tiles import drape, read_tiles
+from geopose.report.panel import roof_points
+from geopose.report.tiles import describe_tile, drape, read_tiles
 from geopose.scoring.evaluate import evaluate
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -95,6 +98,32 @@ def test_tiles_are_compared_in_metres(job):
         assert 0 <= tile.angle_error_deg <= 180
 
 
+@pytest.mark.parametrize("unknown", ["true_m", "agl_m"])
+def test_a_tile_with_unknown_heights_is_drawn(job, unknown):
+    """The tallest pixels are unknown. The flow of the others is drawn, and all bars are finite."""
+    tile = read_tiles(job / "data", job / "submission.tar.gz")[0]
+    heights = {"true_m": tile.true_m.copy(), "agl_m": tile.agl_m.copy()}
+    heights[unknown][heights["true_m"] >= np.nanquantile(heights["true_m"], 0.99)] = np.nan
+    tile = replace(tile, **heights)
+    assert describe_tile(tile).count("<img") == 7
+    assert not re.search(r"[\s\"(]nan\b", "".join(draw_errors([tile])), re.IGNORECASE)
+
+
+def test_roofs_are_the_tallest_known_pixels():
+    agl_m = np.full((200, 200), np.nan)
+    agl_m[100:, 100:], agl_m[150, 160], agl_m[190, 110] = -1.0, 9.0, 5.0
+    assert roof_points(agl_m)[:2] == [(160, 150), (110, 190)]
+    assert all(x >= 100 and y >= 100 for x, y in roof_points(agl_m))
+    assert roof_points(agl_m[:50, :50]) == []
+
+
+def test_a_run_without_training_curves_is_refused(job, tmp_path):
+    words = ("-m", "geopose", "report", "--data", job / "data", "--pred", job / "submission.tar.gz")
+    assert_user_error(
+        run(*words, "--runs", tmp_path / "typo", "--out", tmp_path / "x.html"), "typo/metrics.csv missing"
+    )
+
+
 def test_unknown_pixels_are_grey():
     colours = colour_plane(np.array([[0.0, np.nan, 9.0]]), 0, 9, "viridis", 128)
     assert (colours[0, 1] == 128).all() and (colours[0, 0] != colours[0, 2]).any()
@@ -121,6 +150,10 @@ def test_the_demo_draws_a_picture_of_any_image(demo_page, tmp_path):
     words = ("-m", "geopose", "demo", image, "--runs", RELEASED, "--tta", "none")
     assert_user_error(run(*words, "--out", tmp_path / "x.png"), "--gsd")
     assert_user_error(run(*words, "--gsd", 0.5, "--out", tmp_path / "x.html"), "x.html", "name the picture")
+    assert_user_error(
+        run(*words, "--gsd", 0.5, "--out", tmp_path / "town_0.5m"), "name a picture, such as town_0.5m.png"
+    )
+    assert not list(tmp_path.iterdir())
     picture = cv2.imread(str(demo_page.with_suffix(".png")))
     assert picture.shape[1] > 900 and picture.std() > 10
 
@@ -144,7 +177,7 @@ def test_the_3d_view_shows_heights_and_sides_in_one_unit():
 def test_mistakes_are_one_line(tmp_path, competition):
     words = ("-m", "geopose", "report", "--data", tmp_path / "none", "--pred", tmp_path / "x.tar.gz")
     assert_user_error(run(*words), "no truth/ folder")
-    words = ("-m", "geopose", "report", "--data", competition, "--pred", tmp_path / "x.tar.gz", "--runs", tmp_path)
+    words = ("-m", "geopose", "report", "--data", competition, "--pred", tmp_path / "x.tar.gz", "--runs", RELEASED)
     assert_user_error(run(*words), "x.tar.gz")
 
 

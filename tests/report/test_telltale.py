@@ -3,9 +3,8 @@
 import cv2
 import numpy as np
 import pytest
-from helpers import run
+from helpers import assert_user_error, run
 
-from geopose.cli import UserError
 from geopose.report.telltale import judge
 
 
@@ -39,6 +38,19 @@ def test_every_image_is_judged_by_a_regression_that_has_not_seen_it():
 
 
 def test_too_few_images_are_refused():
-    groups = np.repeat(np.arange(7), 3)
-    with pytest.raises(UserError, match="2 real and 5 rendered images; give 5 or more"):
-        judge(np.zeros((21, 2)), groups < 2, groups)
+    result = run("-m", "geopose", "telltale", "--real", "a.tif", "b.tif", "--rendered", *"cdefg")
+    assert_user_error(result, "2 real and 5 rendered images; give 5 or more")
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("--patches", "0"), "give 1 patch or more"),
+        (("--seed", "-1"), "a seed of 0 or more"),
+        (("--out", "sheet"), "name a picture, such as sheet.png"),
+        (("--out", "town_0.5m"), "name a picture"),
+    ],
+)
+def test_impossible_arguments_are_one_line(flags, told):
+    files = ("--real", *"abcde", "--rendered", *"fghij")
+    assert_user_error(run("-m", "geopose", "telltale", *files, *flags), told)
