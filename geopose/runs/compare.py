@@ -97,18 +97,15 @@ def run_job(job: Job, test: str, flags: list[str]) -> dict:
         run_process(*job.before)
     if not job.variant.run:
         run_process("train", job.variant.config, *job.overrides)
-    return describe(job, evaluate(truth_folder(test), predict(job.run_dir, Path(test), job.folder, flags)).scores)
+    return describe(job, evaluate(truth_folder(test), predict(job, Path(test), flags)).scores)
 
 
-def predict(run: Path, test: Path, folder: Path, flags: list[str]) -> Path:
-    """Predict test data with a run, unless that is done: the test half of a competition folder, or images in test/.
-
-    Returns the tarball of the test half, or the folder with the predictions of the images. Both lie in folder.
-    """
+def predict(job: Job, test: Path, flags: list[str]) -> Path:
+    """The tarball of a competition folder's test half, or the folder of predictions of images in any other folder."""
     tables = (test / "geopose_test.csv").exists()
-    out = folder / ("submission.tar.gz" if tables else "predictions")
+    out = job.folder / ("submission.tar.gz" if tables else "predictions")
     source = ("--data", test) if tables else ("--images-from", f"{glob.escape(str(test / 'test'))}/*")
-    run_process("predict", *source, "--runs", run, "--out", out, *flags)
+    run_process("predict", *source, "--runs", job.run_dir, "--out", out, *flags)
     return out
 
 

@@ -90,7 +90,7 @@ def lean_weight(target_mag_px, lean_px: float):
         return torch.ones_like(target_mag_px[:, 0, 0, 0])
     known = ~torch.isnan(target_mag_px)
     mean_px = torch.where(known, target_mag_px, 0.0).flatten(1).sum(1) / known.flatten(1).sum(1).clamp(min=1)
-    mean_px = mean_px.clamp(min=0)
+    mean_px = mean_px.clamp(min=0)  # labels may lie below the ground
     return mean_px / (mean_px + lean_px) + 1e-6
 
 
