@@ -109,7 +109,7 @@ def season_gains(season: Season) -> np.ndarray:
     lush, straw = np.array([0.94, 1.04, 0.88]), np.array([1.18, 1.05, 1.03])
     gains[Material.LAWN] = lush + (straw - lush) * dryness
     gains[Material.SOIL] = 1.0 + 0.08 * dryness
-    green, bare = np.array([0.88, 1.04, 0.80]), np.array([1.16, 1.06, 1.16])
+    green, bare = np.array([0.88, 1.03, 0.93]), np.array([1.16, 1.06, 1.16])
     gains[Material.DECIDUOUS] = bare + (green - bare) * leaf
-    gains[Material.EVERGREEN] = np.array([1.04, 1.0, 1.06]) + np.array([-0.06, 0.04, -0.12]) * leaf
+    gains[Material.EVERGREEN] = np.array([1.04, 1.0, 1.06]) + np.array([-0.06, 0.03, -0.06]) * leaf
     return gains

@@ -75,11 +75,13 @@ def _yard(sketch: Sketch, rng, city: City, half_u: float, half_v: float, ground:
 
 
 def _street_trees(sketch: Sketch, rng, city: City, half_u: float, half_v: float) -> None:
+    """Trees along two sides of a block: alone, or so close that their crowns become one row."""
     if rng.random() < 0.5:
-        for pu in np.arange(-half_u + 3, half_u - 2, 9.0):
+        apart_m, kept = rng.uniform(4.5, 11.0), rng.uniform(0.4, 1.0)
+        for pu in np.arange(-half_u + 3, half_u - 2, apart_m):
             for side in (-1, 1):
-                if rng.random() < 0.6 * city.tree_density:
-                    tree(sketch, rng, city, pu, side * (half_v + 0.5), rng.uniform(1.4, 3.2))
+                if rng.random() < kept * min(city.tree_density, 1.0):
+                    tree(sketch, rng, city, pu, side * (half_v + 0.5), rng.uniform(1.4, 3.6))
 
 
 def _plaza_site(sketch: Sketch, rng, city: City, area: Footprint) -> None:

@@ -56,7 +56,7 @@ def house(sketch: Sketch, rng, city: City, u: float, v: float, max_u: float, max
     if not flat and roof in (Roof.GABLE, Roof.HIP):
         ridge_half = half_u if roof == Roof.GABLE else max(half_u - half_v, 0.5)
         bright = tuple(min(255.0, 1.16 * c) for c in colour)
-        sketch.mark(Footprint(u, v, ridge_half, 0.25), roofing(bright))
+        sketch.mark(Footprint(u, v, ridge_half, 0.25), roofing(bright), seen)
     for _ in range(rng.integers(0, 4)):
         pu, pv = rng.uniform(-0.8, 0.8) * half_u, rng.uniform(-0.6, 0.6) * half_v
         top_m = eaves_m + (0.9 if flat else pitch_m * (1 - abs(pv) / half_v) + 0.7)
@@ -64,7 +64,7 @@ def house(sketch: Sketch, rng, city: City, u: float, v: float, max_u: float, max
         sketch.solid(Footprint(u + pu, v + pv, 0.4, 0.4), top_m, roofing(grey), building=number, seen=seen)
     if rng.random() < 0.3:  # a patch of newer roofing or stain
         pu, pv = u + rng.uniform(-0.5, 0.5) * half_u, v + rng.choice([-0.5, 0.5]) * half_v
-        sketch.mark(Footprint(pu, pv, half_u * 0.3, half_v * 0.35), roofing(vary(rng, colour, 0.12), texture))
+        sketch.mark(Footprint(pu, pv, half_u * 0.3, half_v * 0.35), roofing(vary(rng, colour, 0.12), texture), seen)
 
 
 def shed(sketch: Sketch, rng, u: float, v: float, seen: Seen = Seen.BOTH) -> None:
@@ -89,11 +89,11 @@ def roof_clutter(sketch: Sketch, rng, roof: Footprint, top_m, number: int, seen:
             unit_top_m = top_m + rng.uniform(0.8, 2.2)
             sketch.solid(Footprint(pu, pv, *size), unit_top_m, surface, building=number, seen=seen)
         elif kind < 0.7:
-            sketch.mark(Footprint(pu, pv, 1.2, 0.7), roofing((210, 214, 220)))
+            sketch.mark(Footprint(pu, pv, 1.2, 0.7), roofing((210, 214, 220)), seen)
         else:
             grey = 150 * rng.uniform(0.75, 0.95)
             stain = Footprint(pu, pv, rng.uniform(0.4, 2.2), rng.uniform(0.2, 0.8))
-            sketch.mark(stain, roofing((grey, grey, grey), Texture.GRAVEL))
+            sketch.mark(stain, roofing((grey, grey, grey), Texture.GRAVEL), seen)
     if area_m2 > 900 and rng.random() < 0.6:  # a plant room and a duct
         pu, pv = rng.uniform(-0.5, 0.5) * half_u, rng.uniform(-0.5, 0.5) * half_v
         size = rng.uniform(2.0, 5.0)
@@ -146,7 +146,7 @@ def flat_building(
         other = vary(rng, pick(rng, pick(rng, city.flat_roofs)), 0.06)
         section_u = roof.u + roof.half_u * (1 - part) * rng.choice([-1, 1])
         section = Footprint(section_u, roof.v, roof.half_u * part - 0.6, roof.half_v - 0.6)
-        sketch.mark(section, roofing(other, texture))
+        sketch.mark(section, roofing(other, texture), seen)
     roof_clutter(sketch, rng, roof.inset(1), top_m, number, seen)
 
 
@@ -192,12 +192,12 @@ def warehouse(sketch: Sketch, rng, footprint: Footprint, seen: Seen) -> None:
             Footprint(u, v + off, half_u, half_v / bays + OVERLAP_M), eaves_m, surface, shape, rise_m, number, seen
         )
         if metal:
-            sketch.mark(Footprint(u, v + off, half_u, 0.3), roofing(vary(rng, colour, 0.05)))
+            sketch.mark(Footprint(u, v + off, half_u, 0.3), roofing(vary(rng, colour, 0.05)), seen)
     if rng.random() < 0.5:
         for pu in np.arange(-half_u + 5, half_u - 5, rng.uniform(7, 12)):
             for side in (-0.5, 0.5):
                 skylight = Footprint(u + pu, v + side * half_v, 0.6, min(2.5, half_v * 0.25))
-                sketch.mark(skylight, roofing((222, 226, 228)))
+                sketch.mark(skylight, roofing((222, 226, 228)), seen)
     else:
         roof_clutter(sketch, rng, footprint.inset(1), eaves_m + 0.6, number, seen, 0.3)
     for pu in np.arange(-half_u + 4, half_u - 3, 5.0):

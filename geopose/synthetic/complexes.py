@@ -85,7 +85,7 @@ def _shaft(sketch: Sketch, rng, area: Footprint, top_m: float, surface: Surface,
             axis = tuple(geometry.rotation_matrix(turn_rad + arm * geometry.TWO_PI / (2 * arms))[0])
             slab = Footprint(u, v, size, size * rng.uniform(0.22, 0.4), axis)
             sketch.solid(slab, top_m, surface, Roof.PARAPET, rise_m, number)
-        return Footprint(u, v, 0.3 * size, 0.3 * size)
+        return Footprint(u, v, 0.2 * size, 0.2 * size)
     if kind < 0.36:  # an L, its wings of one or of two heights
         wing = size * rng.uniform(0.35, 0.6)
         other_m = top_m * (1.0 if rng.random() < 0.5 else rng.uniform(0.5, 0.9))

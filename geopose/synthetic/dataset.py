@@ -54,7 +54,7 @@ NADIR_GSD_M = {"ARG": 0.309, "ATL": 0.46, "JAX": 0.309, "OMA": 0.309}
 # WorldView-3 images of Omaha is met within 0.7 percent.
 GSD_POWER = 1.5
 GSD_SPREAD = 0.005  # standard deviation of log(gsd), from altitude and resampling
-GENERATOR = 11  # increased whenever the same arguments give different files than before
+GENERATOR = 12  # increased whenever the same arguments give different files than before
 
 
 @dataclass(frozen=True)

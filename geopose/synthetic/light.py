@@ -47,18 +47,20 @@ def shadow_height(height_m: np.ndarray, gsd_m: float, light: Light) -> np.ndarra
 def _sweep_shadow(height_m, slope, drop_m, sun_down, sun_right, carried):
     """Turn height_m into the shadow's height, row by row from the sun's side. Each row follows from the one before.
 
-    On the way from row to row the shadow moves by slope columns and sinks by drop_m. sun_down and sun_right say whether
-    the sun is towards larger rows and columns. carried [2, cols + 2], zeros: room for the higher of surface and shadow
-    in the row before and in this row, with a margin at both ends.
+    On the way from row to row the shadow moves by slope columns, rounded so that it is never off by more than half a
+    column, and sinks by drop_m. Between two columns it is not interpolated, because that would blur its sides more and
+    more. sun_down and sun_right say whether the sun is towards larger rows and columns. carried [2, cols + 2], zeros:
+    room for the higher of surface and shadow in the row before and in this row, with a margin at both ends.
     """
     rows, cols = height_m.shape
-    beside = 2 if sun_right else 0
     for step in range(rows):
         y = rows - 1 - step if sun_down else step
         before, here = carried[step % 2], carried[1 - step % 2]
+        aside = int(slope * step + np.float32(0.5)) - int(slope * (step - 1) + np.float32(0.5)) if step > 0 else 0
+        source = 1 + aside if sun_right else 1 - aside
         for x in range(cols):
             shadow_m = -drop_m
             if step > 0:
-                shadow_m = before[x + 1] + slope * (before[x + beside] - before[x + 1]) - drop_m
+                shadow_m = before[x + source] - drop_m
             here[x + 1] = max(height_m[y, x], shadow_m)
             height_m[y, x] = shadow_m

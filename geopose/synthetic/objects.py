@@ -169,6 +169,8 @@ class Crown(NamedTuple):
 class Sketch:
     """The objects collected so far. The boxes of `ground` are painted before the water, `solids` and trees after it.
 
+    The boxes of `decks` are solids where there is water, and do not exist elsewhere.
+
     turn [2, 2] turns the street grid into the scene. The scene reaches half_size_m from its middle to every side.
     """
 
@@ -177,6 +179,7 @@ class Sketch:
     sites: list[tuple[float, float, float, float]] = field(default_factory=list)
     ground: list[tuple] = field(default_factory=list)
     solids: list[tuple] = field(default_factory=list)
+    decks: list[tuple] = field(default_factory=list)
     trees: list[tuple] = field(default_factory=list)
     buildings: list[tuple] = field(default_factory=list)
 
@@ -198,9 +201,10 @@ class Sketch:
         """Colour the ground. round_ paints the ellipse inside the area."""
         self.ground.append(self._box(area, 0.0, surface, Roof.PAINT_DISC if round_ else Roof.PAINT))
 
-    def mark(self, area: Footprint, surface: Surface) -> None:
-        """Colour the highest surface drawn so far, roofs included."""
-        self.solids.append(self._box(area, 0.0, surface, Roof.PAINT))
+    def mark(self, area: Footprint, surface: Surface, seen: Seen = Seen.BOTH) -> None:
+        """Colour the highest surface drawn so far, roofs included. The image shows no mark that only the label has."""
+        if seen != Seen.LABEL_ONLY:
+            self.solids.append(self._box(area, 0.0, surface, Roof.PAINT))
 
     def solid(
         self,
@@ -214,6 +218,10 @@ class Sketch:
     ) -> None:
         """Add a box from the ground to the eaves at top_m; its roof rises by rise_m above them."""
         self.solids.append(self._box(footprint, top_m, surface, roof, rise_m, building, seen))
+
+    def deck(self, footprint: Footprint, top_m: float, surface: Surface) -> None:
+        """Add a piece of a bridge, which exists where there is water."""
+        self.decks.append(self._box(footprint, top_m, surface, Roof.FLAT))
 
     def tree(self, u: float, v: float, crown: Crown, seen: Seen = Seen.BOTH) -> None:
         """Add a tree at (u, v) of the site."""

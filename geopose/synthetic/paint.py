@@ -297,7 +297,7 @@ def paint_trees(trees, noise, gsd_m, rasters):
         reach = radius * 1.3
         x0, x1 = max(0, int(tree.x - reach)), min(cols - 1, int(tree.x + reach) + 1)
         y0, y1 = max(0, int(tree.y - reach)), min(rows - 1, int(tree.y + reach) + 1)
-        twig = 0.15 if tree.material == DECIDUOUS else 0.09
+        twig = 0.12 if tree.material == DECIDUOUS else 0.07
         shift_y, shift_x = 313 * i, 171 * i
         for y in range(y0, y1 + 1):
             for x in range(x0, x1 + 1):

@@ -58,7 +58,7 @@ class Placement:
 
 
 def cut_to_scene(sketch: Sketch, placement: Placement, water: np.ndarray | None) -> Objects:
-    """All objects that touch the scene. Solids and trees in the water (mask [rows, cols] > 0) are left out."""
+    """All objects that touch the scene. In water (mask [rows, cols] > 0) decks take the place of solids and trees."""
     sites = np.array(sketch.sites, dtype=np.float64).reshape(-1, 4)
     origins = placement.positions(sites[:, :2])
     axes, stretch = placement.axes(sites[:, :2], sites[:, 2:])
@@ -83,6 +83,9 @@ def cut_to_scene(sketch: Sketch, placement: Placement, water: np.ndarray | None)
         keep = (table["x"] > -reach) & (table["x"] < placement.size_cells + reach)
         return keep & (table["y"] > -reach) & (table["y"] < placement.size_cells + reach)
 
+    def touching(boxes: np.ndarray) -> np.ndarray:
+        return inside(boxes, np.hypot(boxes["half_u"], boxes["half_v"]))
+
     def dry(table: np.ndarray) -> np.ndarray:
         if water is None:
             return np.ones(table.size, bool)
@@ -92,12 +95,13 @@ def cut_to_scene(sketch: Sketch, placement: Placement, water: np.ndarray | None)
         return water[row, col] == 0
 
     ground, solids, trees = place(sketch.ground, BOX), place(sketch.solids, BOX), place(sketch.trees, TREE)
+    decks = place(sketch.decks, BOX)
     # Where bending stretches the grid, pieces of ground grow with it. Otherwise there would be gaps between them.
     ground["half_u"] *= np.maximum(stretch, 1.0)[ground["site"]]
     ground["half_v"] *= np.where(ground["half_v"] > 6.0, np.maximum(across_stretch, 1.0)[ground["site"]], 1.0)
     return Objects(
-        ground[inside(ground, np.hypot(ground["half_u"], ground["half_v"]))],
-        solids[inside(solids, np.hypot(solids["half_u"], solids["half_v"])) & dry(solids)],
+        ground[touching(ground)],
+        np.concatenate([decks[touching(decks) & ~dry(decks)], solids[touching(solids) & dry(solids)]]),
         trees[inside(trees, trees["radius_m"] * 1.3) & dry(trees)],
         np.array(sketch.buildings, dtype=WALLS),
     )

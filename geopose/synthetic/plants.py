@@ -39,7 +39,7 @@ def tree(sketch: Sketch, rng, city: City, u, v, radius_m: float, seen: Seen = Se
         radius_m,
         min(height_m, 28.0),
         vary(rng, pick(rng, palette), 0.14),
-        lumps=rng.uniform(0.3, 0.7),
+        lumps=rng.uniform(0.1, 0.6),
         pointed=0.7 if conifer else rng.uniform(0.0, 0.25),
         deciduous=deciduous,
     )

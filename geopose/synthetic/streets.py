@@ -2,9 +2,11 @@
 
 A street consists of short segments. Each has its own site, so the street bends with the grid. All pavements are drawn
 first, then all carriageways, then the markings, cars at the kerb and trees at the roadside. At a crossing, each layer
-covers the layers before it.
+covers the layers before it. Pavements and carriageways have shorter segments than the rest, so that their edges are
+smooth in a bend. Wide streets have a deck, which is a bridge where there is water.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +19,8 @@ from geopose.synthetic.objects import Footprint, Sketch, Surface
 from geopose.synthetic.plants import tree_clump
 
 SEGMENT_M = 12.0
+PIECE_M = 4.0  # of pavements, carriageways and decks
+DECK_M = (1.5, 7.0)  # height of a bridge's deck
 
 
 @dataclass(frozen=True)
@@ -55,30 +59,32 @@ def draw_streets(sketch: Sketch, rng, city: City, grid: StreetGrid, district: st
     pavement = Surface(vary(rng, pick(rng, cities.PAVING), 0.06), Texture.CONCRETE)
     paved = rng.random() < 0.7 and district != "rural"
     lines = [(street, True) for street in grid.along_y] + [(street, False) for street in grid.along_x]
-    ends = np.arange(-grid.reach_m, grid.reach_m, SEGMENT_M) + SEGMENT_M / 2
-    colours = [vary(rng, asphalt, 0.07) for _ in lines]
-    segments = [
-        (street, colour, along_y, end)
-        for (street, along_y), colour in zip(lines, colours, strict=True)
-        for end in ends
-        if sketch.shows(*_place(street, along_y, end)[:2], street.width + SEGMENT_M)
-    ]
-    for layer in ("kerb", "road", "paint"):
-        for street, colour, along_y, end in segments:
-            sketch.site(*_place(street, along_y, end))
-            half = street.width / 2
-            if layer == "kerb" and paved:
-                for side in (-1, 1):
-                    sketch.paint(Footprint(0, side * (half + 2.0), SEGMENT_M / 2 + 1.4, 0.8), pavement)
-            elif layer == "road":
-                if paved:  # concrete gutters at both edges of the asphalt
-                    sketch.paint(Footprint(0, 0, SEGMENT_M / 2 + 1.2, half + 0.7), pavement)
-                sketch.paint(Footprint(0, 0, SEGMENT_M / 2 + 1.2, half), Surface(colour, Texture.ASPHALT))
-            elif layer == "paint":
-                crossings = grid.along_x if along_y else grid.along_y
-                free = all(abs(end - c.at) > c.width / 2 + SEGMENT_M / 2 for c in crossings)
-                if free:
-                    _draw_details(sketch, rng, city, street, colour)
+    looks = [(*line, vary(rng, asphalt, 0.07), rng.uniform(*DECK_M)) for line in lines]
+
+    def segments(length_m: float) -> Iterator[tuple[Street, bool, float, tuple, float]]:
+        """Street, whether it runs along y, middle, colour and height of a deck, for each segment. It becomes the site."""
+        for street, along_y, colour, deck_m in looks:
+            for end in np.arange(-grid.reach_m, grid.reach_m, length_m) + length_m / 2:
+                if sketch.shows(*_place(street, along_y, end)[:2], street.width + length_m):
+                    sketch.site(*_place(street, along_y, end))
+                    yield street, along_y, end, colour, deck_m
+
+    if paved:
+        for street, *_ in segments(PIECE_M):
+            for side in (-1, 1):
+                sketch.paint(Footprint(0, side * (street.width / 2 + 2.0), PIECE_M / 2 + 0.5, 0.8), pavement)
+    for street, _, _, colour, deck_m in segments(PIECE_M):
+        half = street.width / 2
+        if paved:  # concrete gutters at both edges of the asphalt
+            sketch.paint(Footprint(0, 0, PIECE_M / 2 + 0.5, half + 0.7), pavement)
+        sketch.paint(Footprint(0, 0, PIECE_M / 2 + 0.5, half), Surface(colour, Texture.ASPHALT))
+        if street.width > 12:
+            sketch.deck(Footprint(0, 0, PIECE_M / 2 + 0.5, half + 2.5), deck_m, pavement)
+            sketch.deck(Footprint(0, 0, PIECE_M / 2 + 0.5, half), deck_m + 0.05, Surface(colour, Texture.ASPHALT))
+    for street, along_y, end, colour, _ in segments(SEGMENT_M):
+        crossings = grid.along_x if along_y else grid.along_y
+        if all(abs(end - c.at) > c.width / 2 + SEGMENT_M / 2 for c in crossings):
+            _draw_details(sketch, rng, city, street, colour)
 
 
 def _place(street: Street, along_y: bool, end: float) -> tuple[float, float, float, float]:
