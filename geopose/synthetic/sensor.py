@@ -10,7 +10,7 @@ import numpy as np
 
 from geopose.synthetic.kernels import kernel
 
-DARK_SHARE, BRIGHT_SHARE = 0.15, 0.25  # of products that are not stretched to the display's range, or beyond it
+DARK_SHARE, BRIGHT_SHARE = 0.15, 0.15  # of products that are not stretched to the display's range, or beyond it
 LINEAR_SHARE = 0.2  # of products whose levels are proportional to the light, so that all but white roofs is dark
 RESAMPLED_SHARE = 0.3
 

@@ -30,6 +30,22 @@ def test_shadows_fall_away_from_the_sun(sun):
     assert 19.0 < shadow_height(scene.height_m, 0.4, light).max() < 20.0
 
 
+@pytest.mark.parametrize("sun", [(-0.5, 0.866), (0.87, -0.493), (0.1, 0.995), (0.7071, 0.7071)])
+def test_the_shadow_of_a_tower_has_the_tower_as_its_end(sun):
+    """60 m high and 20 m wide, in cells of 0.18 m: where the shadow covers the ground, compared with its exact outline."""
+    gsd_m, height_m, side = 0.18, 60.0, 111
+    rows, columns = np.indices((900, 900), dtype=np.float32) - 450
+    heights = np.where(np.maximum(abs(rows), abs(columns)) <= side / 2, np.float32(height_m), np.float32(0))
+    light = Light(sun, sun_tan_elevation=1.2)
+    shadow = shadow_height(heights.copy(), gsd_m, light) > 0
+    exact = np.zeros(shadow.shape, bool)
+    for distance in np.arange(0, height_m / 1.2 / gsd_m, 0.25):
+        along, across = columns + distance * sun[0], rows + distance * sun[1]
+        exact |= np.maximum(abs(along), abs(across)) <= side / 2
+    ground = heights == 0
+    assert (shadow != exact)[ground].sum() < 0.015 * exact[ground].sum()
+
+
 @pytest.mark.parametrize("wall", [0.2, 0.5])
 def test_walls_in_shade_differ_from_the_ground_in_their_shadow(wall):
     scene, _ = walled_tower(Walls((128, 128, 128)))
