@@ -1,4 +1,4 @@
-"""Downtown blocks: towers, mid-rise buildings, parking decks, car parks and plazas. See blocks.py."""
+"""Downtown blocks: towers, mid-rise buildings, platforms, parking decks, car parks and plazas. See blocks.py."""
 
 import numpy as np
 
@@ -9,15 +9,19 @@ from geopose.synthetic.blocks import Block, cover
 from geopose.synthetic.buildings import any_height_m, parking_deck
 from geopose.synthetic.cars import car_park
 from geopose.synthetic.cities import City, pick, vary
-from geopose.synthetic.complexes import complex_building, courtyard, terrace, tower
+from geopose.synthetic.complexes import HIGHEST_M, complex_building, courtyard, podium, terrace, tower
 from geopose.synthetic.objects import Footprint, Sketch, Surface, object_seen
 from geopose.synthetic.plants import lawn, tree, tree_clump
 
 
 def downtown(sketch: Sketch, rng, city: City, block: Block) -> None:
-    """A paved block with one or several parts: towers, mid-rise buildings, parking decks, car parks."""
+    """A paved block with one or several parts: towers, mid-rise buildings, platforms, decks, car parks."""
     ground = vary(rng, pick(rng, cities.PAVING + cities.ASPHALT), 0.08)
     cover(sketch, block, Surface(ground, pick(rng, [Texture.TILES, Texture.CONCRETE, Texture.ASPHALT])))
+    if rng.random() < 0.08:  # one platform covers the block
+        sketch.site(block.x, block.y)
+        podium(sketch, rng, city, Footprint(0, 0, block.width / 2 - 3.0, block.depth / 2 - 3.0))
+        return
     part_m = rng.uniform(38, 75) if rng.random() < 0.85 else 200.0
     parts_u, parts_v = max(1, round(block.width / part_m)), max(1, round(block.depth / part_m))
     half_u, half_v = block.width / parts_u / 2 - 1.5, block.depth / parts_v / 2 - 1.5
@@ -42,14 +46,16 @@ def _part(sketch: Sketch, rng, city: City, area: Footprint, tall: bool, change: 
     kind = rng.random()
     smaller = Footprint(0, 0, area.half_u * rng.uniform(0.75, 1.0), area.half_v * rng.uniform(0.75, 1.0))
     if kind < (0.45 if tall else 0.2):
-        top_m = min(195.0, 12.0 + rng.lognormal(np.log(32.0), 0.75) * city.tower_factor)
+        top_m = min(HIGHEST_M, 12.0 + rng.lognormal(np.log(32.0), 0.75) * city.tower_factor)
         tower(sketch, rng, city, smaller, top_m)
     elif kind < 0.60:
         top_m = any_height_m(rng, rng.uniform(6, 26), 90.0)
         complex_building(sketch, rng, city, area, top_m, object_seen(rng, change))
-    elif kind < 0.70:
+    elif kind < 0.66:
+        podium(sketch, rng, city, area)
+    elif kind < 0.73:
         terrace(sketch, rng, city, area, object_seen(rng, change))
-    elif kind < 0.76:
+    elif kind < 0.78:
         courtyard(sketch, rng, city, smaller, object_seen(rng, change))
     elif kind < 0.88:
         parking_deck(sketch, rng, smaller)

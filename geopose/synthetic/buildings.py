@@ -153,11 +153,13 @@ def flat_building(
 def parking_deck(sketch: Sketch, rng, footprint: Footprint) -> None:
     """A building whose roof is a car park like those on the ground: bays and cars, a parapet, ramps and stairs."""
     top_m = any_height_m(rng, rng.uniform(6.0, 24.0), 40.0)
-    u, v, half_u, half_v = footprint.u, footprint.v, footprint.half_u, footprint.half_v
-    concrete = vary(rng, pick(rng, pick(rng, [cities.PAVING, cities.FLAT_PALE, cities.FLAT_BRIGHT])), 0.08)
+    palette = pick(rng, [cities.PAVING, cities.FLAT_PALE, cities.FLAT_BRIGHT, cities.FLAT_GREY, cities.ASPHALT])
+    concrete = vary(rng, pick(rng, palette), 0.08)
     number = sketch.building(deck_walls(rng))
     fill = rng.uniform(0.0, 0.6)
+    footprint = shaped(rng, footprint)
     sketch.solid(footprint, top_m, roofing(concrete, Texture.CONCRETE), Roof.PARAPET, 1.0, number)
+    u, v, half_u, half_v = within(footprint)[:4]
     for row in np.arange(-half_v + 3.5, half_v - 3.0, 8.5):
         for bay in np.arange(-half_u + 3.0, half_u - 3.0, 2.7):
             sketch.mark(Footprint(u + bay, v + row, 0.21, 2.4), roofing((205, 205, 200)))
@@ -168,7 +170,7 @@ def parking_deck(sketch: Sketch, rng, footprint: Footprint) -> None:
     if rng.random() < 0.4:  # dark slots next to the ramps
         for side in (-1.0, 1.0)[: rng.integers(1, 3)]:
             shade = vary(rng, (78, 80, 88), 0.2)
-            slot = Footprint(u, v + side * 0.3 * half_v, half_u * rng.uniform(0.4, 0.7), rng.uniform(0.5, 1.6))
+            slot = Footprint(u, v + side * 0.3 * half_v, half_u * rng.uniform(0.4, 0.7), rng.uniform(0.5, 3.0))
             sketch.mark(slot, roofing(shade))
     stairs = Footprint(u + half_u - 4, v - half_v + 4, 2.5, 2.5)
     sketch.solid(stairs, top_m + 3.2, roofing((150, 148, 144)), building=number)

@@ -8,11 +8,15 @@ import itertools
 import numpy as np
 
 from geopose import geometry
+from geopose.synthetic import cities
 from geopose.synthetic.appearance import Texture
 from geopose.synthetic.buildings import OVERLAP_M, any_height_m, flat_building, roof_clutter, shaped, within
 from geopose.synthetic.cities import City, pick, vary
 from geopose.synthetic.facades import random_walls
-from geopose.synthetic.objects import Footprint, Roof, Seen, Sketch, Surface, roofing
+from geopose.synthetic.objects import Crown, Footprint, Roof, Seen, Sketch, Surface, roofing
+from geopose.synthetic.plants import lawn
+
+HIGHEST_M = 195.0
 
 
 def complex_building(sketch: Sketch, rng, city: City, area: Footprint, top_m: float, seen: Seen) -> None:
@@ -136,3 +140,46 @@ def courtyard(sketch: Sketch, rng, city: City, area: Footprint, seen: Seen) -> N
             top_m = usual_m if even else usual_m * rng.uniform(0.6, 1.4)
             sketch.solid(part, top_m, surface, Roof.PARAPET, 0.8, number, seen)
             roof_clutter(sketch, rng, part.inset(1.0), top_m, number, seen, 0.6)
+
+
+def podium(sketch: Sketch, rng, city: City, area: Footprint) -> None:
+    """A platform that looks like a square: paving, rings, beds and trees, with halls and sometimes a tower on it."""
+    top_m = any_height_m(rng, rng.uniform(3.5, 12.0), 25.0)
+    number, rise_m = sketch.building(random_walls(rng)), rng.uniform(0.2, 1.2)
+    paving = vary(rng, pick(rng, pick(rng, [cities.PAVING, cities.ASPHALT, cities.BRICK, cities.FLAT_GREY])), 0.08)
+    texture = pick(rng, [Texture.TILES, Texture.CONCRETE, Texture.ASPHALT, Texture.MEMBRANE])
+    base = shaped(rng, area)
+    sketch.solid(base, top_m, roofing(paving, texture), Roof.PARAPET, rise_m, number)
+    u, v, half_u, half_v = within(base)[:4]
+    if rng.random() < 0.4:  # a round end
+        size = half_v * rng.uniform(0.3, 0.8)
+        end = Footprint(u + rng.choice([-1.0, 1.0]) * half_u, v + rng.uniform(-0.5, 0.5) * half_v, size, size)
+        sketch.solid(end, top_m, roofing(paving, texture), Roof.DISC, rise_m, number)
+
+    def spot(smallest: float, largest: float) -> Footprint:
+        """A rectangle on the platform, its sides shares of the platform's and at least 5 m."""
+        size_u = max(half_u * rng.uniform(smallest, largest), 2.5)
+        size_v = max(half_v * rng.uniform(smallest, largest), 2.5)
+        pu, pv = rng.uniform(-1, 1) * (half_u - size_u), rng.uniform(-1, 1) * (half_v - size_v)
+        return Footprint(u + pu, v + pv, size_u, size_v)
+
+    for _ in range(rng.integers(1, 5)):
+        other = vary(rng, pick(rng, [paving, *cities.PAVING, *cities.BRICK, *cities.FLAT_GREY]), 0.09)
+        sketch.mark(spot(0.08, 0.5), roofing(other, pick(rng, [texture, Texture.TILES, Texture.CONCRETE])))
+    if rng.random() < 0.5:
+        middle = spot(0.3, 0.6)
+        for ring in np.linspace(1.0, 0.3, rng.integers(2, 5)) * min(middle.half_u, middle.half_v):
+            disc = middle._replace(half_u=ring, half_v=ring)
+            sketch.mark(disc, roofing(vary(rng, paving, 0.12), Texture.TILES), round_=True)
+    for _ in range(rng.integers(0, 6)):
+        bed = spot(0.03, 0.12)
+        sketch.mark(bed, lawn(rng, city))
+        colour, height_m = vary(rng, pick(rng, city.evergreens), 0.12), top_m + rng.uniform(1.5, 6.0)
+        sketch.tree(bed.u, bed.v, Crown(rng.uniform(1.0, 3.0), height_m, colour, lumps=0.1))
+    for _ in range(rng.integers(1, 5)):
+        hall, level_m = spot(0.08, 0.35), top_m + rng.uniform(2.5, 16.0)
+        flat_building(sketch, rng, city, hall, level_m, Seen.BOTH, number if rng.random() < 0.5 else 0)
+    place = spot(0.3, 0.5)
+    if min(place.half_u, place.half_v) > 8.0 and rng.random() < 0.6:
+        tower_top_m = min(HIGHEST_M, top_m + rng.lognormal(np.log(25.0), 0.75) * city.tower_factor)
+        tower(sketch, rng, city, place, tower_top_m)

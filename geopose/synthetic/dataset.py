@@ -260,7 +260,8 @@ def _light(city: City, rng: np.random.Generator) -> Light:
 
 
 def _season(city: City, rng: np.random.Generator) -> Season:
-    return Season(float(rng.uniform(*city.leaf)), float(rng.uniform(*city.dryness)))
+    leaf, dryness, crowns = rng.uniform(*city.leaf), rng.uniform(*city.dryness), rng.uniform(0.9, 1.8)
+    return Season(float(leaf), float(dryness), float(crowns))
 
 
 def write_tile(root: Path, half: str, tile_id: str, rgb, agl_m, pose: Pose, rgb_format: str) -> None:

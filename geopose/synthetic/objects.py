@@ -201,10 +201,10 @@ class Sketch:
         """Colour the ground. round_ paints the ellipse inside the area."""
         self.ground.append(self._box(area, 0.0, surface, Roof.PAINT_DISC if round_ else Roof.PAINT))
 
-    def mark(self, area: Footprint, surface: Surface, seen: Seen = Seen.BOTH) -> None:
+    def mark(self, area: Footprint, surface: Surface, seen: Seen = Seen.BOTH, round_: bool = False) -> None:
         """Colour the highest surface drawn so far, roofs included. The image shows no mark that only the label has."""
         if seen != Seen.LABEL_ONLY:
-            self.solids.append(self._box(area, 0.0, surface, Roof.PAINT))
+            self.solids.append(self._box(area, 0.0, surface, Roof.PAINT_DISC if round_ else Roof.PAINT))
 
     def solid(
         self,

@@ -94,10 +94,11 @@ def cut_to_scene(sketch: Sketch, placement: Placement, water: np.ndarray | None)
         row = np.clip(np.rint(table["y"]), 0, last).astype(int)
         return water[row, col] == 0
 
-    ground, solids, trees = place(sketch.ground, BOX), place(sketch.solids, BOX), place(sketch.trees, TREE)
-    decks = place(sketch.decks, BOX)
+    ground, decks = place(sketch.ground, BOX), place(sketch.decks, BOX)
+    solids, trees = place(sketch.solids, BOX), place(sketch.trees, TREE)
     # Where bending stretches the grid, pieces of ground grow with it. Otherwise there would be gaps between them.
-    ground["half_u"] *= np.maximum(stretch, 1.0)[ground["site"]]
+    for pieces in ground, decks:
+        pieces["half_u"] *= np.maximum(stretch, 1.0)[pieces["site"]]
     ground["half_v"] *= np.where(ground["half_v"] > 6.0, np.maximum(across_stretch, 1.0)[ground["site"]], 1.0)
     return Objects(
         ground[touching(ground)],

@@ -62,7 +62,7 @@ def draw_streets(sketch: Sketch, rng, city: City, grid: StreetGrid, district: st
     looks = [(*line, vary(rng, asphalt, 0.07), rng.uniform(*DECK_M)) for line in lines]
 
     def segments(length_m: float) -> Iterator[tuple[Street, bool, float, tuple, float]]:
-        """Street, whether it runs along y, middle, colour and height of a deck, for each segment. It becomes the site."""
+        """Start a site for each segment: street, whether it runs along y, middle, colour and height of its deck."""
         for street, along_y, colour, deck_m in looks:
             for end in np.arange(-grid.reach_m, grid.reach_m, length_m) + length_m / 2:
                 if sketch.shows(*_place(street, along_y, end)[:2], street.width + length_m):

@@ -7,7 +7,8 @@ import pytest
 from geopose.synthetic.appearance import TEXTURE_TABLE, Material, noise_fields
 from geopose.synthetic.buildings import flat_building
 from geopose.synthetic.cities import CITIES
-from geopose.synthetic.objects import BOX, Footprint, Roof, Seen, Sketch, Surface, roofing
+from geopose.synthetic.complexes import podium
+from geopose.synthetic.objects import BOX, TREE, Footprint, Roof, Seen, Sketch, Surface, roofing
 from geopose.synthetic.paint import Rasters, empty_rasters, paint_boxes
 
 
@@ -70,3 +71,30 @@ def test_everything_on_a_roof_stays_within_its_outline():
         outside = cv2.dilate((paint_solids(sketch) > 0).astype(np.uint8), np.ones((3, 3), np.uint8)) == 0
         assert (everything[outside] > 0).mean() == 0, seed
     assert shapes > 8
+
+
+def test_the_image_shows_no_roof_marks_of_what_only_the_label_has():
+    for seen, marks in ((Seen.BOTH, 1), (Seen.IMAGE_ONLY, 1), (Seen.LABEL_ONLY, 0)):
+        sketch = Sketch(np.eye(2), 100.0)
+        sketch.site(0, 0)
+        sketch.mark(Footprint(0, 0, 5.0, 5.0), Surface((90, 90, 90)), seen)
+        assert len(sketch.solids) == marks
+
+
+def test_a_podium_is_one_low_roof_with_squares_trees_and_halls_on_it():
+    heights_m, roofs, trees = [], 0, 0
+    for seed in range(30):
+        sketch = Sketch(np.eye(2), 100.0)
+        sketch.site(0, 0)
+        podium(sketch, np.random.default_rng(seed), CITIES["JAX"], Footprint(0, 0, 35.0, 30.0))
+        rasters = painted(sketch)
+        top_m = np.array(sketch.solids, BOX)["top_m"][0]
+        heights_m.append(top_m)
+        roof = rasters.height_m >= top_m
+        assert roof.sum() * 0.04 > 0.6 * 70 * 60  # wedges and cut corners make it smaller
+        assert (rasters.height_m[roof] > top_m + 2.0).mean() > 0.005  # halls
+        roofs += len(np.unique(rasters.albedo[rasters.height_m == top_m] // 16, axis=0)) > 3
+        trees += len(sketch.trees)
+        assert all(top_m < height_m < top_m + 6.0 for height_m in np.array(sketch.trees, TREE)["height_m"])
+    assert min(heights_m) < 6.0 and max(heights_m) > 12.0
+    assert roofs > 15 and trees > 30

@@ -32,7 +32,7 @@ def test_shadows_fall_away_from_the_sun(sun):
 
 @pytest.mark.parametrize("sun", [(-0.5, 0.866), (0.87, -0.493), (0.1, 0.995), (0.7071, 0.7071)])
 def test_the_shadow_of_a_tower_has_the_tower_as_its_end(sun):
-    """60 m high and 20 m wide, in cells of 0.18 m: where the shadow covers the ground, compared with its exact outline."""
+    """60 m high and 20 m wide, in cells of 0.18 m. The shadow on the ground is compared with its exact outline."""
     gsd_m, height_m, side = 0.18, 60.0, 111
     rows, columns = np.indices((900, 900), dtype=np.float32) - 450
     heights = np.where(np.maximum(abs(rows), abs(columns)) <= side / 2, np.float32(height_m), np.float32(0))
