@@ -122,7 +122,7 @@ adapt: folds ## what unlabelled images of other cities, or of REAL, are worth; d
 # The released run uses tiles of other seeds than the default, and larger ones. lite0_walls, lite0_turn and lite0_large
 # want a GPU and many cores. Each later stage starts from a mean of those before, most on other tiles. lite0_sharp trains
 # the refiner alone, lite0_gsd the table over gsd. From lite0_tone on, all images have one median brightness.
-release: $(READY) ## train runs/synthetic_lite0/fold0 again: configs lite0_walls, lite0_towers, lite0_downtown, lite0_districts, lite0_rivers, lite0_sharp, lite0_turn, lite0_north, lite0_tall, lite0_large, lite0_gsd, lite0_tone
+release: $(READY) ## train runs/synthetic_lite0/fold0 again: configs lite0_walls, lite0_towers, lite0_downtown, lite0_districts, lite0_rivers, lite0_sharp, lite0_turn, lite0_north, lite0_tall, lite0_large, lite0_gsd, lite0_tone, lite0_decks
 	$(PY) -m geopose synthesize --out data/synthetic-walls --train 400 --test 8 --size 1024 --seed 1
 	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_walls.yaml DATA=data/synthetic-walls FOLDS=40 FOLD=0
 	[ -d runs/lite0_walls/mean ] || $(PY) -m geopose release --run runs/lite0_walls/fold0 --out runs/lite0_walls/mean
@@ -172,7 +172,12 @@ release: $(READY) ## train runs/synthetic_lite0/fold0 again: configs lite0_walls
 	$(PY) -m geopose synthesize --out data/synthetic-tone --train 1200 --test 8 --size 768 --seed 13 --downtown-share 0.35
 	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_tone.yaml DATA=data/synthetic-tone SPLIT=cluster FOLDS=30 \
 	    FOLD=0
-	$(PY) -m geopose release --run runs/lite0_tone/fold0 --others runs/lite0_gsd/fold0 --run-weights 1 2 \
+	[ -d runs/lite0_tone/mean ] || $(PY) -m geopose release --run runs/lite0_tone/fold0 --others runs/lite0_gsd/fold0 \
+	    --run-weights 1 2 --out runs/lite0_tone/mean
+	$(PY) -m geopose synthesize --out data/synthetic-decks --train 1200 --test 8 --size 768 --seed 14 --downtown-share 0.35
+	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_decks.yaml DATA=data/synthetic-decks SPLIT=cluster FOLDS=30 \
+	    FOLD=0
+	$(PY) -m geopose release --run runs/lite0_decks/fold0 --others runs/lite0_tone/mean --run-weights 1 2 \
 	    --out runs/synthetic_lite0/new
 	rm -rf runs/synthetic_lite0/fold0 && mv runs/synthetic_lite0/new runs/synthetic_lite0/fold0
 	$(PY) -m tests.models.test_activations
