@@ -10,6 +10,7 @@ from geopose.adaptation.colours import ColourTransfer
 from geopose.adaptation.config import load_translate_config
 from geopose.adaptation.images import PairDataset, find_targets
 from geopose.bench.inputs import CONFIG, Inputs, train_settings
+from geopose.bench.step import ends_of_batches
 from geopose.bench.table import Row, format_seconds
 from geopose.config import load_config
 from geopose.io.rasters import read_rgb
@@ -63,17 +64,8 @@ def bench_translation(inputs: Inputs) -> list[Row]:
 
 
 def seconds_per_step(kind: type, *arguments) -> float:
-    """Median processor time between the ends of two batches of training, over one epoch of a runner of this kind."""
-
-    class TimedRunner(kind):
-        def on_batch_end(self, runner) -> None:
-            super().on_batch_end(runner)
-            if self.is_train_loader:
-                times.append(time.process_time())
-
-    times: list[float] = []
-    TimedRunner(*arguments).run()
-    return median(np.diff(times[1:]))
+    """Median processor time between the ends of two batches of training by a runner of this kind."""
+    return median(np.diff(ends_of_batches(kind, time.process_time, *arguments)[1:]))
 
 
 def median_processor_time(function) -> float:

@@ -1,6 +1,7 @@
 """Training steps: the Catalyst loop compared with a bare PyTorch loop, and our depthwise gradients with oneDNN's."""
 
 import time
+from collections.abc import Callable
 from statistics import median
 from unittest import mock
 
@@ -43,15 +44,21 @@ def seconds_per_step_in_catalyst(config: Config) -> float:
     """Median time between the ends of two batches, over one epoch of our training loop."""
     from geopose.training.runner import PoseRunner  # imports Catalyst, which takes seconds: for this item only
 
-    class TimedRunner(PoseRunner):
+    return median(np.diff(ends_of_batches(PoseRunner, time.perf_counter, config)[2:]))
+
+
+def ends_of_batches(kind: type, clock: Callable[[], float], *arguments) -> list[float]:
+    """What the clock says at the end of each training batch, over the whole run of a runner of this kind."""
+
+    class TimedRunner(kind):
         def on_batch_end(self, runner) -> None:
             super().on_batch_end(runner)
             if self.is_train_loader:
-                times.append(time.perf_counter())
+                times.append(clock())
 
     times: list[float] = []
-    TimedRunner(config).run()
-    return median(np.diff(times[2:]))
+    TimedRunner(*arguments).run()
+    return times
 
 
 def seconds_per_step_bare(config: Config) -> float:
