@@ -1,8 +1,9 @@
 """All released runs that the repository has ever held, predicted by today's code and drawn as curves.
 
-Run by hand, not by `make test`: python -m tests.released_runs --real DIR --synthetic DIR. The runs come from the history
-of version control. Each predicts two folders, in one view at the sizes of SIZES. Both folders have images in test/ and
-their labels in truth/. Images of --real are scored one by one, and tiles of --synthetic, a competition folder, by city.
+Run by hand, not by `make test`: python -m tests.released_runs --real DIR --synthetic DIR. The runs come from the
+history of version control. Each predicts two folders, in one view at the sizes of SIZES. Both folders have images in
+test/ and their labels in truth/. Images of --real are scored one by one, and tiles of --synthetic, a competition
+folder, by city.
 The results are docs/released_runs.csv and docs/released_runs.png. Runs whose settings today's code does not know are
 left out. After an interruption the same command goes on.
 """

@@ -7,7 +7,7 @@ dataset.py      places, views and file names of a folder; makes each place and w
 cities.py       what is typical of each city: districts, colours, vegetation, sun
 layout.py       the plan of a place: street grid and blocks
 water.py        ponds, lakes and rivers of a place
-streets.py      streets of the grid and their markings, cars and trees
+streets.py      streets of the grid and their markings, cars, trees and bridges
 blocks.py       a city block and its ground; blocks_homes.py, blocks_business.py, blocks_downtown.py and
                 blocks_open.py fill it
 buildings.py    buildings of one part; complexes.py: of several parts; facades.py: what their walls look like;

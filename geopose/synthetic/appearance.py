@@ -98,8 +98,8 @@ def _wrapped_noise(rng: np.random.Generator, sigma_cells: float) -> np.ndarray:
 class Season:
     """leaf in [0, 1]: 0 = bare winter trees, 1 = full summer leaves. dryness of the grass in [0, 1].
 
-    crowns: brightness of trees. It differs between products: panchromatic bands that reach the near infrared, where
-    leaves are bright, are used to sharpen the colours.
+    crowns: brightness of trees, most of all of leaves. It differs between products: panchromatic bands that reach the
+    near infrared, where leaves are bright, are used to sharpen the colours.
     """
 
     leaf: float
@@ -117,5 +117,6 @@ def season_gains(season: Season) -> np.ndarray:
     green, bare = np.array([0.88, 1.03, 0.93]), np.array([1.16, 1.06, 1.16])
     gains[Material.DECIDUOUS] = bare + (green - bare) * leaf
     gains[Material.EVERGREEN] = np.array([1.04, 1.0, 1.06]) + np.array([-0.06, 0.03, -0.06]) * leaf
-    gains[[Material.DECIDUOUS, Material.EVERGREEN]] *= season.crowns
+    gains[Material.EVERGREEN] *= season.crowns
+    gains[Material.DECIDUOUS] *= 1.0 + (season.crowns - 1.0) * (0.5 + 0.5 * leaf)
     return gains

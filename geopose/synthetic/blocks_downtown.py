@@ -9,7 +9,7 @@ from geopose.synthetic.blocks import Block, cover
 from geopose.synthetic.buildings import any_height_m, parking_deck
 from geopose.synthetic.cars import car_park
 from geopose.synthetic.cities import City, pick, vary
-from geopose.synthetic.complexes import HIGHEST_M, complex_building, courtyard, podium, terrace, tower
+from geopose.synthetic.complexes import HIGHEST_M, complex_building, courtyard, platform, terrace, tower
 from geopose.synthetic.objects import Footprint, Sketch, Surface, object_seen
 from geopose.synthetic.plants import lawn, tree, tree_clump
 
@@ -20,7 +20,7 @@ def downtown(sketch: Sketch, rng, city: City, block: Block) -> None:
     cover(sketch, block, Surface(ground, pick(rng, [Texture.TILES, Texture.CONCRETE, Texture.ASPHALT])))
     if rng.random() < 0.08:  # one platform covers the block
         sketch.site(block.x, block.y)
-        podium(sketch, rng, city, Footprint(0, 0, block.width / 2 - 3.0, block.depth / 2 - 3.0))
+        platform(sketch, rng, city, Footprint(0, 0, block.width / 2 - 3.0, block.depth / 2 - 3.0))
         return
     part_m = rng.uniform(38, 75) if rng.random() < 0.85 else 200.0
     parts_u, parts_v = max(1, round(block.width / part_m)), max(1, round(block.depth / part_m))
@@ -52,7 +52,7 @@ def _part(sketch: Sketch, rng, city: City, area: Footprint, tall: bool, change: 
         top_m = any_height_m(rng, rng.uniform(6, 26), 90.0)
         complex_building(sketch, rng, city, area, top_m, object_seen(rng, change))
     elif kind < 0.66:
-        podium(sketch, rng, city, area)
+        platform(sketch, rng, city, area)
     elif kind < 0.73:
         terrace(sketch, rng, city, area, object_seen(rng, change))
     elif kind < 0.78:
@@ -81,7 +81,7 @@ def _yard(sketch: Sketch, rng, city: City, half_u: float, half_v: float, ground:
 
 
 def _street_trees(sketch: Sketch, rng, city: City, half_u: float, half_v: float) -> None:
-    """Trees along two sides of a block: alone, or so close that their crowns become one row."""
+    """Trees along two sides of a part of a block: alone, or so close that their crowns become one row."""
     if rng.random() < 0.5:
         apart_m, kept = rng.uniform(4.5, 11.0), rng.uniform(0.4, 1.0)
         for pu in np.arange(-half_u + 3, half_u - 2, apart_m):

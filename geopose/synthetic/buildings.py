@@ -120,7 +120,7 @@ def shaped(rng, footprint: Footprint) -> Footprint:
 def within(footprint: Footprint) -> Footprint:
     """A plain rectangle inside the footprint, for everything on the roof."""
     if footprint.cut_m:
-        half_u, half_v = 0.8 * footprint.half_u, 0.8 * footprint.half_v
+        half_u, half_v = footprint.half_u - footprint.cut_m / 2, footprint.half_v - footprint.cut_m / 2
     else:
         half_u, half_v = footprint.half_u, footprint.half_v * (1.0 - footprint.taper)
     return Footprint(footprint.u, footprint.v, half_u, half_v)

@@ -1,4 +1,4 @@
-"""Buildings of several parts: towers on podiums, and blocks of different heights that have grown together.
+"""Buildings of several parts: towers on podiums, platforms, and blocks of different heights that have grown together.
 
 As in buildings.py, each function draws one kind on the current site of a Sketch.
 """
@@ -16,7 +16,7 @@ from geopose.synthetic.facades import random_walls
 from geopose.synthetic.objects import Crown, Footprint, Roof, Seen, Sketch, Surface, roofing
 from geopose.synthetic.plants import lawn
 
-HIGHEST_M = 195.0
+HIGHEST_M = 195.0  # of any tower
 
 
 def complex_building(sketch: Sketch, rng, city: City, area: Footprint, top_m: float, seen: Seen) -> None:
@@ -59,7 +59,7 @@ def tower(sketch: Sketch, rng, city: City, footprint: Footprint, top_m: float) -
     colour = vary(rng, pick(rng, pick(rng, city.flat_roofs)), 0.06)
     level_m = top_m * (rng.uniform(0.6, 0.85) if rng.random() < 0.4 else 1.0)
     shaft = _shaft(sketch, rng, Footprint(u, v, half_u, half_v), level_m, roofing(colour, Texture.MEMBRANE), number)
-    half_u, half_v = shaft.half_u, shaft.half_v
+    u, v, half_u, half_v = shaft[:4]
     roof_clutter(sketch, rng, Footprint(u, v, half_u * 0.8, half_v * 0.8), level_m, number, Seen.BOTH, 1.2)
     if level_m < top_m:
         u, v = u + rng.uniform(-0.3, 0.3) * half_u, v + rng.uniform(-0.3, 0.3) * half_v
@@ -142,19 +142,22 @@ def courtyard(sketch: Sketch, rng, city: City, area: Footprint, seen: Seen) -> N
             roof_clutter(sketch, rng, part.inset(1.0), top_m, number, seen, 0.6)
 
 
-def podium(sketch: Sketch, rng, city: City, area: Footprint) -> None:
+def platform(sketch: Sketch, rng, city: City, area: Footprint) -> None:
     """A platform that looks like a square: paving, rings, beds and trees, with halls and sometimes a tower on it."""
     top_m = any_height_m(rng, rng.uniform(3.5, 12.0), 25.0)
     number, rise_m = sketch.building(random_walls(rng)), rng.uniform(0.2, 1.2)
     paving = vary(rng, pick(rng, pick(rng, [cities.PAVING, cities.ASPHALT, cities.BRICK, cities.FLAT_GREY])), 0.08)
     texture = pick(rng, [Texture.TILES, Texture.CONCRETE, Texture.ASPHALT, Texture.MEMBRANE])
-    base = shaped(rng, area)
+    if rng.random() < 0.4:  # a round end
+        size = min(area.half_u, area.half_v) * rng.uniform(0.3, 0.8)
+        side, off_v = rng.choice([-1.0, 1.0]), rng.uniform(-1.0, 1.0) * (area.half_v - size)
+        base = area._replace(u=area.u - side * size / 2, half_u=area.half_u - size / 2)
+        end = Footprint(area.u + side * (area.half_u - size), area.v + off_v, size, size)
+        sketch.solid(end, top_m, roofing(paving, texture), Roof.DISC, rise_m, number)
+    else:
+        base = shaped(rng, area)
     sketch.solid(base, top_m, roofing(paving, texture), Roof.PARAPET, rise_m, number)
     u, v, half_u, half_v = within(base)[:4]
-    if rng.random() < 0.4:  # a round end
-        size = half_v * rng.uniform(0.3, 0.8)
-        end = Footprint(u + rng.choice([-1.0, 1.0]) * half_u, v + rng.uniform(-0.5, 0.5) * half_v, size, size)
-        sketch.solid(end, top_m, roofing(paving, texture), Roof.DISC, rise_m, number)
 
     def spot(smallest: float, largest: float) -> Footprint:
         """A rectangle on the platform, its sides shares of the platform's and at least 5 m."""

@@ -1,6 +1,7 @@
 """A place as rasters in the ground frame: the scene that all views of the place show.
 
-`build_scene` paints the objects of a Layout in this order: ground, water, buildings with everything on them, trees.
+`build_scene` paints the objects of a Layout in this order: ground, water, bridges,
+buildings with everything on them, trees.
 """
 
 from dataclasses import dataclass

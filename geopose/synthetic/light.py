@@ -11,6 +11,8 @@ import numpy as np
 
 from geopose.synthetic.kernels import kernel
 
+STEP_CELLS = 2.0  # a step between neighbouring cells that is no roof slope, in cells
+
 
 @dataclass(frozen=True)
 class Light:
@@ -39,28 +41,34 @@ def shadow_height(height_m: np.ndarray, gsd_m: float, light: Light) -> np.ndarra
     minor, major = (sun_y, sun_x) if transpose else (sun_x, sun_y)
     slope, drop_m = abs(minor) / abs(major), gsd_m / abs(major) * light.sun_tan_elevation
     carried = np.zeros((2, turned.shape[1] + 2), dtype=np.float32)
-    _sweep_shadow(turned, np.float32(slope), np.float32(drop_m), major >= 0, minor >= 0, carried)
+    step_m = np.float32(STEP_CELLS * gsd_m)
+    _sweep_shadow(turned, np.float32(slope), np.float32(drop_m), step_m, major >= 0, minor >= 0, carried)
     return cv2.transpose(turned) if transpose else turned
 
 
 @kernel
-def _sweep_shadow(height_m, slope, drop_m, sun_down, sun_right, carried):
+def _sweep_shadow(height_m, slope, drop_m, step_m, sun_down, sun_right, carried):
     """Turn height_m into the shadow's height, row by row from the sun's side. Each row follows from the one before.
 
-    On the way from row to row the shadow moves by slope columns, rounded so that it is never off by more than half a
-    column, and sinks by drop_m. Between two columns it is not interpolated, because that would blur its sides more and
-    more. sun_down and sun_right say whether the sun is towards larger rows and columns. carried [2, cols + 2], zeros:
-    room for the higher of surface and shadow in the row before and in this row, with a margin at both ends.
+    On the way from row to row the shadow moves by slope columns and sinks by drop_m. Between two columns that differ by
+    less than step_m it is interpolated, so that roof slopes are evenly lit. At larger steps the whole column counts
+    that is nearest to the way since the first row: interpolating there would blur the sides of a shadow more and more.
+    sun_down and sun_right say whether the sun is towards larger rows and columns. carried [2, cols + 2], zeros: room
+    for the higher of surface and shadow in the row before and in this row, with a margin at both ends.
     """
     rows, cols = height_m.shape
     for step in range(rows):
         y = rows - 1 - step if sun_down else step
         before, here = carried[step % 2], carried[1 - step % 2]
         aside = int(slope * step + np.float32(0.5)) - int(slope * (step - 1) + np.float32(0.5)) if step > 0 else 0
-        source = 1 + aside if sun_right else 1 - aside
+        beside = 2 if sun_right else 0
         for x in range(cols):
             shadow_m = -drop_m
             if step > 0:
-                shadow_m = before[x + source] - drop_m
+                ahead_m, beside_m = before[x + 1], before[x + beside]
+                if abs(beside_m - ahead_m) < step_m:
+                    shadow_m = ahead_m + slope * (beside_m - ahead_m) - drop_m
+                else:
+                    shadow_m = (beside_m if aside else ahead_m) - drop_m
             here[x + 1] = max(height_m[y, x], shadow_m)
             height_m[y, x] = shadow_m

@@ -169,7 +169,7 @@ class Crown(NamedTuple):
 class Sketch:
     """The objects collected so far. The boxes of `ground` are painted before the water, `solids` and trees after it.
 
-    The boxes of `decks` are solids where there is water, and do not exist elsewhere.
+    The boxes of `decks` are the bridges that the streets would have if there was water everywhere.
 
     turn [2, 2] turns the street grid into the scene. The scene reaches half_size_m from its middle to every side.
     """
@@ -220,7 +220,7 @@ class Sketch:
         self.solids.append(self._box(footprint, top_m, surface, roof, rise_m, building, seen))
 
     def deck(self, footprint: Footprint, top_m: float, surface: Surface) -> None:
-        """Add a piece of a bridge, which exists where there is water."""
+        """Add a piece of a street's bridge, which exists only over water between two banks."""
         self.decks.append(self._box(footprint, top_m, surface, Roof.FLAT))
 
     def tree(self, u: float, v: float, crown: Crown, seen: Seen = Seen.BOTH) -> None:

@@ -50,7 +50,7 @@ def random_sensor(rng: np.random.Generator, gsd_m: float) -> Sensor:
     gamma = np.exp(0.16 * rng.standard_normal())
     if rng.random() < LINEAR_SHARE:
         gamma *= rng.uniform(1.3, 2.0)
-        exposure = max(exposure, rng.uniform(0.7, 1.2))
+        exposure = max(exposure, rng.uniform(0.7, 1.2))  # dark and linear at once would be black
     balance = np.array([1.02, 0.99, 0.96]) * np.exp(0.05 * rng.standard_normal(3))
     depth = abs(rng.normal(0.0, 8.0))
     veil = np.array([15.0 + 0.8 * depth, 16.0 + 0.95 * depth, 21.0 + 1.25 * depth])

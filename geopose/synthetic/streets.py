@@ -3,7 +3,7 @@
 A street consists of short segments. Each has its own site, so the street bends with the grid. All pavements are drawn
 first, then all carriageways, then the markings, cars at the kerb and trees at the roadside. At a crossing, each layer
 covers the layers before it. Pavements and carriageways have shorter segments than the rest, so that their edges are
-smooth in a bend. Wide streets have a deck, which is a bridge where there is water.
+smooth in a bend. Wide streets have a deck, which becomes a bridge where they cross water.
 """
 
 from collections.abc import Iterator
@@ -20,6 +20,7 @@ from geopose.synthetic.plants import tree_clump
 
 SEGMENT_M = 12.0
 PIECE_M = 4.0  # of pavements, carriageways and decks
+WIDE_M = 12.0  # a carriageway that is wider has lanes, and bridges over water
 DECK_M = (1.5, 7.0)  # height of a bridge's deck
 
 
@@ -78,9 +79,10 @@ def draw_streets(sketch: Sketch, rng, city: City, grid: StreetGrid, district: st
         if paved:  # concrete gutters at both edges of the asphalt
             sketch.paint(Footprint(0, 0, PIECE_M / 2 + 0.5, half + 0.7), pavement)
         sketch.paint(Footprint(0, 0, PIECE_M / 2 + 0.5, half), Surface(colour, Texture.ASPHALT))
-        if street.width > 12:
+        if street.width > WIDE_M:
             sketch.deck(Footprint(0, 0, PIECE_M / 2 + 0.5, half + 2.5), deck_m, pavement)
             sketch.deck(Footprint(0, 0, PIECE_M / 2 + 0.5, half), deck_m + 0.05, Surface(colour, Texture.ASPHALT))
+            sketch.deck(Footprint(0, 0, 1.0, 0.2), deck_m + 0.1, Surface((175, 175, 170)))
     for street, along_y, end, colour, _ in segments(SEGMENT_M):
         crossings = grid.along_x if along_y else grid.along_y
         if all(abs(end - c.at) > c.width / 2 + SEGMENT_M / 2 for c in crossings):
@@ -105,7 +107,7 @@ def _draw_details(sketch: Sketch, rng, city: City, street: Street, colour: tuple
             sketch.paint(Footprint(0, side * (half + 3.5) / 2, 1.5, 0.2), Surface((185, 185, 180)))
             sketch.paint(Footprint(0, side * (half - 0.6), SEGMENT_M / 2 + 0.3, 0.2), Surface((165, 165, 160)))
         tree_clump(sketch, rng, city, Footprint(0, 0, SEGMENT_M / 2, 2.0), rng.poisson(0.25))
-    elif street.width > 12:
+    elif street.width > WIDE_M:
         sketch.paint(Footprint(0, 0, SEGMENT_M / 2, 0.2), Surface((160, 148, 100)))
         for side in (-1, 1):
             sketch.paint(Footprint(0, side * half / 2, 1.5, 0.2), Surface((175, 175, 170)))
@@ -113,7 +115,7 @@ def _draw_details(sketch: Sketch, rng, city: City, street: Street, colour: tuple
         u, v = rng.uniform(-4, 4), rng.uniform(-0.5, 0.5) * half
         repair = Footprint(u, v, rng.uniform(0.5, 4), rng.uniform(0.4, 1.5))
         sketch.paint(repair, Surface(vary(rng, colour, 0.1), Texture.ASPHALT))
-    if rng.random() < (0.12 if street.width < 12 else 0.22):
-        car(sketch, rng, rng.uniform(-5, 5), rng.choice([-1, 1]) * (half - (1.3 if street.width < 12 else 3.0)))
+    if rng.random() < (0.12 if street.width < WIDE_M else 0.22):
+        car(sketch, rng, rng.uniform(-5, 5), rng.choice([-1, 1]) * (half - (1.3 if street.width < WIDE_M else 3.0)))
     if rng.random() < 0.10 * city.tree_density:
         tree_clump(sketch, rng, city, Footprint(0, rng.choice([-1, 1]) * (half + 3.5), 4, 0.8), 1)

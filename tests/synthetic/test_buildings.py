@@ -7,7 +7,7 @@ import pytest
 from geopose.synthetic.appearance import TEXTURE_TABLE, Material, noise_fields
 from geopose.synthetic.buildings import flat_building
 from geopose.synthetic.cities import CITIES
-from geopose.synthetic.complexes import podium
+from geopose.synthetic.complexes import platform
 from geopose.synthetic.objects import BOX, TREE, Footprint, Roof, Seen, Sketch, Surface, roofing
 from geopose.synthetic.paint import Rasters, empty_rasters, paint_boxes
 
@@ -81,17 +81,19 @@ def test_the_image_shows_no_roof_marks_of_what_only_the_label_has():
         assert len(sketch.solids) == marks
 
 
-def test_a_podium_is_one_low_roof_with_squares_trees_and_halls_on_it():
+def test_a_platform_is_one_low_roof_with_squares_trees_and_halls_on_it():
     heights_m, roofs, trees = [], 0, 0
     for seed in range(30):
         sketch = Sketch(np.eye(2), 100.0)
         sketch.site(0, 0)
-        podium(sketch, np.random.default_rng(seed), CITIES["JAX"], Footprint(0, 0, 35.0, 30.0))
+        platform(sketch, np.random.default_rng(seed), CITIES["JAX"], Footprint(0, 0, 35.0, 30.0))
         rasters = painted(sketch)
         top_m = np.array(sketch.solids, BOX)["top_m"][0]
         heights_m.append(top_m)
         roof = rasters.height_m >= top_m
-        assert roof.sum() * 0.04 > 0.6 * 70 * 60  # wedges and cut corners make it smaller
+        assert roof.sum() * 0.04 > 0.6 * 70 * 60  # wedges, cut corners and round ends make it smaller
+        row, col = np.nonzero(rasters.height_m)
+        assert abs(row - 200).max() * 0.2 < 30.3 and abs(col - 200).max() * 0.2 < 35.3
         assert (rasters.height_m[roof] > top_m + 2.0).mean() > 0.005  # halls
         roofs += len(np.unique(rasters.albedo[rasters.height_m == top_m] // 16, axis=0)) > 3
         trees += len(sketch.trees)

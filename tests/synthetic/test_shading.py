@@ -110,3 +110,15 @@ def test_bare_trees_show_the_ground_and_cast_thin_shadows(off_nadir_deg):
     evergreen_red, evergreen_shade = look(Material.EVERGREEN, 0.0)
     assert bare_red > 0.3 and leafy_red < 0.6 * bare_red and evergreen_red < 0.6 * bare_red
     assert 0.0 < bare_shade < 0.6 * leafy_shade and bare_shade < 0.6 * evergreen_shade
+
+
+@pytest.mark.parametrize("off_axis_deg", [6.0, 18.0, 25.0, 40.0])
+def test_a_roof_slope_is_evenly_lit(off_axis_deg):
+    """On both sides of a gable roof the shadow is equally far below the surface in all rows."""
+    gsd_m = 0.18
+    columns = np.indices((300, 300), dtype=np.float32)[1]
+    heights = 30.0 - 0.35 * gsd_m * abs(columns - 150)
+    direction = np.sin(np.radians(off_axis_deg)), -np.cos(np.radians(off_axis_deg))
+    depth_m = heights - shadow_height(heights.copy(), gsd_m, Light(direction, sun_tan_elevation=1.0))
+    for side in (np.s_[50:250, 100], np.s_[50:250, 200]):
+        assert np.ptp(depth_m[side]) < 0.02 * gsd_m
