@@ -5,8 +5,9 @@ ranges.py holds the choices and ranges of their values.
 
 import difflib
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
+from typing import get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -250,6 +251,7 @@ def read_yaml(path: str | Path, example: str) -> DictConfig:
 def load_settings(schema: DictConfig, path: str | Path, overrides: list[str] = ()):
     """The dataclass of a schema, filled from a YAML file and key=value overrides. Interpolations are resolved.
 
+    The value of an override is YAML, except that a text is taken as it is: paths may look like numbers or comments.
     Raises UserError for a missing file, an unknown key (with the nearest known one), a value of the wrong type, an
     unknown choice, or a number outside its range.
     """
@@ -260,7 +262,7 @@ def load_settings(schema: DictConfig, path: str | Path, overrides: list[str] = (
         if "=" not in override:
             raise UserError(f"'{override}' is not key=value; write for example train.epochs=2")
     try:
-        layers = written, OmegaConf.from_dotlist(list(overrides))
+        layers = written, parse_overrides(overrides, OmegaConf.get_type(schema))
         for layer, source in zip(layers, (str(path), "command line"), strict=True):
             _refuse_unknown_keys(layer, schema, source)
         config = OmegaConf.to_object(OmegaConf.merge(schema, *layers))
@@ -271,6 +273,28 @@ def load_settings(schema: DictConfig, path: str | Path, overrides: list[str] = (
         raise UserError(f"{path}: {one_line(error)}; compare with {module}.py") from None
     check_values(flatten(OmegaConf.structured(config)))
     return config
+
+
+def parse_overrides(overrides: list[str], kind: type) -> DictConfig:
+    """key=value words for a nested dataclass. An empty text is null; where null is allowed, null and ~ are too."""
+    layer = OmegaConf.create()
+    for override in overrides:
+        key, _, text = override.partition("=")
+        value_type = type_of(kind, key)
+        if value_type not in (str, str | None):
+            layer.merge_with_dotlist([override])
+        elif not text or (value_type is not str and text in ("null", "~")):
+            OmegaConf.update(layer, key, None)
+        else:
+            OmegaConf.update(layer, key, text)
+    return layer
+
+
+def type_of(kind: type, key: str) -> object:
+    """The type of the field that a dotted key names in a nested dataclass. None for an unknown key."""
+    for name in key.split("."):
+        kind = get_type_hints(kind).get(name) if is_dataclass(kind) else None
+    return kind
 
 
 def check_config(config: Config) -> None:

@@ -59,6 +59,26 @@ def test_overrides_win_over_the_file():
 
 
 @pytest.mark.parametrize(
+    "text", ["2024_06", "off", "0123", "1e3", "/d/my tiles #2", "a: b", "{x}", "[1", "/d/x=y", "~/d", "null"]
+)
+def test_a_text_is_taken_as_it_is(text, tmp_path):
+    """Paths that YAML would read as a number, a truth value, a comment or a mapping."""
+    config = load_config(DEFAULT, [f"data.root={text}", "data.folds=f.csv", f"run.dir={text}"])
+    assert (config.data.root, config.run.dir) == (text, text)
+    save_config(config, tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml") == config
+
+
+def test_only_an_optional_text_can_be_null_and_lists_are_yaml():
+    for word in ("", "null", "~"):
+        assert load_config(DEFAULT, [f"train.unlabelled={word}"]).train.unlabelled is None
+    assert load_config(DEFAULT, ["train.unlabelled=0123"]).train.unlabelled == "0123"
+    with pytest.raises(UserError, match=r"data\.root"):
+        load_config(DEFAULT, ["data.root="])
+    assert load_config(DEFAULT, ["train.parts=[refiner]"]).train.parts == ["refiner"]
+
+
+@pytest.mark.parametrize(
     ("override", "expected"),
     [
         ("train.epoch=2", "did you mean train.epochs?"),
