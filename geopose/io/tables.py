@@ -123,6 +123,8 @@ def read_csv(path: str | os.PathLike) -> pd.DataFrame:
     columns = TABLE_COLUMNS.get(path.name, TABLE_COLUMNS["folds.csv"])
     if not path.exists():
         raise UserError(f"{path} missing; a competition folder holds {', '.join(list(TABLE_COLUMNS)[:3])}")
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; give a CSV file with the columns {', '.join(columns)}")
     try:
         table = pd.read_csv(path, dtype={"id": str, "city": str}, keep_default_na=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, ValueError) as error:

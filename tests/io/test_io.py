@@ -287,6 +287,9 @@ def test_folds_must_hold_the_ids_of_the_training_tiles(tmp_path):
     assert "JAX_c" in fault(read_folds, path, table)
     path.write_text("id,city,fold\nARG_a,ARG,0\nJAX_b,JAX,half\n")
     assert "whole numbers" in fault(read_folds, path, table)
+    assert f"{tmp_path}: is a folder; give a CSV file with the columns id, city, fold" in fault(
+        read_folds, tmp_path, table
+    )
 
 
 def test_labels_of_a_folder(competition, tmp_path):
