@@ -20,9 +20,8 @@ from geopose.inference.ground_size import ground_pixel
 from geopose.inference.scene_reader import SceneReader
 from geopose.io.image_folder import list_images
 from geopose.io.rasters import image_size, one_line_errors, open_raster, read_rgb
-from geopose.io.tables import find_gsd_m, read_test_table, read_train_table
+from geopose.io.tables import find_gsd_m, read_halves
 
-TABLES = {"geopose_train.csv": read_train_table, "geopose_test.csv": read_test_table}
 NEAR = 1.1  # a gsd that is off by less is not corrected, because resampling blurs
 FULL = 0.99  # share of a window's pixels that must have data
 DRAWS = 64  # windows that are tried until one is full
@@ -39,12 +38,8 @@ class TargetImage:
 
 
 def read_tables(root: str | Path) -> pd.DataFrame:
-    """The tiles of both halves of a competition folder: columns id, gsd_m and rgb. A half without a table is left out.
-
-    Labels are not read.
-    """
-    tables = [read(root) for name, read in TABLES.items() if (Path(root) / name).exists()] or [read_train_table(root)]
-    return pd.concat([table[["id", "gsd_m", "rgb"]] for table in tables], ignore_index=True)
+    """The tiles of read_halves in one table: columns id, gsd_m and rgb. Labels are not read."""
+    return pd.concat([table[["id", "gsd_m", "rgb"]] for table in read_halves(root)], ignore_index=True)
 
 
 def gsd_of_images(root: str | Path) -> dict[Path, float | None]:

@@ -16,9 +16,10 @@ from geopose.cli import Parser, UserError, progress
 from geopose.data.processes import in_processes
 from geopose.io.files import file_status, remove_unfinished, writing
 from geopose.io.rasters import encode_prepared
-from geopose.io.tables import read_test_table, read_train_table
+from geopose.io.tables import read_halves
 
 FOLDER = "prepared"
+COPIED = ["rgb", "agl"]  # columns of tables
 SIZE_BYTES = 8  # at the end of a copy
 
 
@@ -58,9 +59,9 @@ def prepare_file(source: str, target: Path) -> str | None:
 
 
 def list_files(root: str | Path) -> list[str]:
-    """Paths of all images and heights of a competition folder, train and test."""
-    train, test = read_train_table(root), read_test_table(root)
-    return [*train.rgb, *train.agl, *test.rgb]
+    """Paths of all images and heights of a competition folder, train and test. A half without a table is left out."""
+    tables = read_halves(root)
+    return [path for table in tables for column in table.columns.intersection(COPIED) for path in table[column]]
 
 
 def prepare(root: str | Path, workers: int) -> tuple[int, list[str]]:
@@ -89,7 +90,7 @@ def refuse_read_only(root: Path) -> None:
 def prefer_prepared(table: pd.DataFrame, root: str | Path) -> pd.DataFrame:
     """A table of read_train_table or read_test_table, with the paths of prepared copies where they exist."""
     table = table.copy()
-    for column in table.columns.intersection(["rgb", "agl"]):
+    for column in table.columns.intersection(COPIED):
         targets = [prepared_path(root, source) for source in table[column]]
         table[column] = [
             str(target) if is_prepared(source, target) else source
@@ -98,15 +99,24 @@ def prefer_prepared(table: pd.DataFrame, root: str | Path) -> pd.DataFrame:
     return table
 
 
-def advise_preparing(table: pd.DataFrame, root: str | Path) -> None:
-    """Print one line on standard error if training will cut its crops from .j2k files."""
-    slow = sum(path.endswith(".j2k") for path in table.rgb)
-    if slow:
+def advise_preparing(table: pd.DataFrame) -> None:
+    """Print one line on standard error if training will cut its crops from .j2k files of a competition folder.
+
+    Images of other folders cannot be prepared.
+    """
+    images = [image for image in map(Path, table.rgb) if image.suffix == ".j2k"]
+    roots = [image.parent.parent for image in images if half_table(image).exists()]
+    if roots:
         print(
-            f"{slow} of {len(table)} training images are .j2k, where a crop of a 2048 px tile takes over a second; "
-            f"'make prepare DATA={root}' makes copies from which a crop is read in milliseconds",
+            f"{len(roots)} of {len(table)} training images are .j2k, where a crop of a 2048 px tile takes over a "
+            f"second; 'make prepare DATA={roots[0]}' makes copies from which a crop is read in milliseconds",
             file=sys.stderr,
         )
+
+
+def half_table(image: Path) -> Path:
+    """Where the table that lists an image is, if the image is in a half of a competition folder."""
+    return image.parent.parent / f"geopose_{image.parent.name}.csv"
 
 
 def main() -> int:

@@ -39,6 +39,15 @@ def read_test_table(root: str | os.PathLike) -> pd.DataFrame:
     return _with_paths(table, Path(root) / "test", {"rgb": table.rgb})
 
 
+def read_halves(root: str | os.PathLike) -> list[pd.DataFrame]:
+    """read_train_table and read_test_table of a competition folder. A half without a table is left out.
+
+    Raises UserError when it has neither.
+    """
+    readers = {"geopose_train.csv": read_train_table, "geopose_test.csv": read_test_table}
+    return [read(root) for name, read in readers.items() if (Path(root) / name).exists()] or [read_train_table(root)]
+
+
 def check_gsd(gsd_m: float, where: str) -> float:
     """The same metres per pixel. where names their source in errors. Raises UserError when they are impossible."""
     if not _is_gsd(gsd_m):

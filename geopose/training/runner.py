@@ -94,9 +94,9 @@ class PoseRunner(EngineRunner):
     def get_loaders(self):
         rank, world_size = self.engine.process_index, self.engine.num_processes
         if self.engine.is_main_process:
-            advise_preparing(self.train_table, self.config.data.root)
+            advise_preparing(self.train_table)
             if self.unlabelled_table is not None:
-                advise_preparing(self.unlabelled_table, self.config.train.unlabelled)
+                advise_preparing(self.unlabelled_table)
             for fault in self.skipped_tiles.values():
                 print(f"skipped: {fault}", flush=True)
         return {

@@ -106,6 +106,13 @@ def test_a_second_run_makes_only_what_is_missing(folder):
     assert not list(folder.rglob(".*"))
 
 
+@pytest.mark.parametrize(("half", "files"), [("train", 2 * 8), ("test", 8)])
+def test_a_half_without_a_table_is_left_out(folder, half, files):
+    other = {"train": "test", "test": "train"}[half]
+    (folder / f"geopose_{other}.csv").unlink()
+    assert prepare(folder, 1) == (files, [])
+
+
 def test_a_bad_file_is_named_and_the_others_are_made(folder):
     bad = Path(read_train_table(folder).agl[3])
     bad.write_bytes(bad.read_bytes()[:60])
@@ -139,12 +146,16 @@ def test_training_reads_the_copies_and_draws_the_same_crops(folder, tmp_path):
         assert one["image"].equal(other["image"])
 
 
-def test_the_hint_appears_only_where_prepare_would_help(folder, capsys):
-    table = read_train_table(folder)
-    advise_preparing(table, folder)
-    assert capsys.readouterr().err == ""
-    advise_preparing(table.assign(rgb=table.rgb.str.replace(".tif", ".j2k")), folder)
-    assert f"make prepare DATA={folder}" in capsys.readouterr().err
+def test_the_hint_appears_only_where_prepare_would_help(folder, tmp_path, capsys):
+    for table in (read_train_table(folder), read_test_table(folder)):
+        advise_preparing(table)
+        assert capsys.readouterr().err == ""
+        slow = table.assign(rgb=table.rgb.str.replace(".tif", ".j2k"))
+        advise_preparing(slow)
+        assert "8 of 8 training images are .j2k, where" in (told := capsys.readouterr().err)
+        assert f"'make prepare DATA={folder}' makes copies" in told
+        advise_preparing(slow.assign(rgb=[str(tmp_path / "images" / Path(path).name) for path in slow.rgb]))
+        assert capsys.readouterr().err == "", "only a competition folder can be prepared"
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only Linux lists open files")
