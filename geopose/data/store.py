@@ -81,6 +81,8 @@ def refuse_read_only(root: Path) -> None:
     place = root / FOLDER if (root / FOLDER).exists() else root
     if not os.access(place, os.W_OK):
         links = f"data/{root.resolve().name}"
+        if Path(links).resolve() == root.resolve():
+            links += "-links"
         raise UserError(
             f"{place}: read-only; make a folder of links ('mkdir -p {links}', 'ln -s {root.resolve()}/* {links}/') and "
             f"give it as DATA={links}: copies are then written into it"

@@ -87,6 +87,17 @@ def test_a_read_only_folder_is_refused_with_a_way_out(folder, monkeypatch):
     assert prepare(folder, 1) == (0, [])
 
 
+def test_the_way_out_of_a_read_only_folder_leads_to_another_one(tmp_path, monkeypatch):
+    """The folder is named data/<name> itself."""
+    monkeypatch.chdir(tmp_path)
+    write_competition(Path("data/geopose"), per_city=1)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(
+        UserError, match=r"data/geopose: read-only; .*/\* data/geopose-links/.*DATA=data/geopose-links:"
+    ):
+        prepare("data/geopose", 1)
+
+
 def test_a_copy_that_was_cut_off_is_made_again(folder):
     prepare(folder, 1)
     source = Path(read_train_table(folder).rgb[0])
