@@ -15,7 +15,7 @@ import pandas as pd
 
 from geopose.adaptation.config import METHODS, TranslateConfig, load_translate_config
 from geopose.adaptation.folder import start_folder, take_labels, write_tiles
-from geopose.adaptation.images import TargetImage, find_targets, fingerprint, read_tables
+from geopose.adaptation.images import TargetImage, find_targets, fingerprint, prefer_copies, read_tables
 from geopose.adaptation.registration import moved_px
 from geopose.cli import Parser, UserError, progress
 from geopose.data.store import prefer_prepared
@@ -51,7 +51,7 @@ def main() -> int:
 
     start = time.monotonic()
     training, held_out = hold_out(prefer_prepared(read_train_table(args.source), args.source), config)
-    translate = create_translation(args, config, targets, training, held_out)
+    translate = create_translation(args, config, prefer_copies(targets, args.target), training, held_out)
     if not first:
         return 0
     distance_px = check_motion(translate, held_out, config.check.limit_px, args.method)

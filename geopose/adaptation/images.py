@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def read_tables(root: str | Path) -> pd.DataFrame:
 def gsd_of_images(root: str | Path) -> dict[Path, float | None]:
     """The images of a competition folder with their gsd in metres, or those directly in any other folder with None."""
     if (Path(root) / "metadata.csv").exists():
-        table = prefer_prepared(read_tables(root), root)
+        table = read_tables(root)  # without prepared copies: they come and go, and hide which tiles are labelled
         return dict(zip(map(Path, table.rgb), table.gsd_m, strict=True))
     return dict.fromkeys(list_images(root))
 
@@ -76,6 +76,12 @@ def find_targets(
             size = f"{target.height}x{target.width}" + (f", zoomed by {target.zoom:.2f}" if target.zoom != 1 else "")
             raise UserError(f"{target.path}: {size}, smaller than data.crop_px={crop_px}; lower it, or leave it out")
     return targets
+
+
+def prefer_copies(targets: list[TargetImage], root: str | Path) -> list[TargetImage]:
+    """Images of a folder with the paths of their prepared copies where they exist."""
+    table = prefer_prepared(pd.DataFrame({"rgb": [str(target.path) for target in targets]}), root)
+    return [replace(target, path=Path(path)) for target, path in zip(targets, table.rgb, strict=True)]
 
 
 def describe(

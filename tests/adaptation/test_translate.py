@@ -17,9 +17,10 @@ from safetensors.torch import load_file
 from geopose.adaptation import networks, runner
 from geopose.adaptation.command import main
 from geopose.adaptation.config import load_translate_config
-from geopose.adaptation.images import PairDataset, find_targets, read_tables, read_window
+from geopose.adaptation.images import PairDataset, find_targets, prefer_copies, read_tables, read_window
 from geopose.adaptation.registration import moved_px
 from geopose.cli import UserError
+from geopose.data.store import prepare
 from geopose.geometry import Pose
 from geopose.io.names import city_of, rgb_name
 from geopose.io.rasters import read_rgb
@@ -233,6 +234,22 @@ def test_a_generator_begins_with_the_identity_and_is_symmetric():
     ramp, halve = torch.arange(16.0).expand(1, 1, 16, 16), torch.nn.AvgPool2d(2)
     for enlarge in (layer for layer in generator.modules() if isinstance(layer, torch.nn.Upsample)):
         torch.testing.assert_close(halve(enlarge(ramp))[..., 1:-1], ramp[..., 1:-1])
+
+
+def test_prepared_copies_of_the_target_make_it_no_other_target(source, tmp_path, monkeypatch):
+    target, out = shutil.copytree(source, tmp_path / "target"), tmp_path / "out"
+    translate(monkeypatch, source, target, out, "--method", "fda", *SMALL)
+    assert prepare(target, 1) == (9, [])
+    translate(monkeypatch, source, target, out, "--method", "fda", *SMALL)
+    tiles = read_tables(source)
+    targets = find_targets(target, tiles, 64, None, ())
+    assert all("/prepared/" in str(copy.path) for copy in prefer_copies(targets, target))
+    labelled = target / "train" / rgb_name("OMA_cccccc", "tif")
+    labelled.unlink()
+    labelled.symlink_to(source / "train" / labelled.name)
+    assert prepare(target, 1) == (0, []), "the copy is that of the labelled tile"
+    with pytest.raises(UserError, match=r"OMA_cccccc_RGB\.tif: is also a labelled tile"):
+        find_targets(target, tiles, 64, None, ())
 
 
 def test_images_of_other_depths_and_gsd_are_read_as_the_tiles_are(source, tmp_path):
