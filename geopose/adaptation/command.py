@@ -14,8 +14,16 @@ import numpy as np
 import pandas as pd
 
 from geopose.adaptation.config import METHODS, TranslateConfig, load_translate_config
-from geopose.adaptation.folder import start_folder, take_labels, write_tiles
-from geopose.adaptation.images import TargetImage, find_targets, fingerprint, prefer_copies, read_tables
+from geopose.adaptation.folder import refuse_unwritable, start_folder, take_labels, write_tiles
+from geopose.adaptation.images import (
+    PairDataset,
+    TargetImage,
+    find_targets,
+    fingerprint,
+    prefer_copies,
+    read_tables,
+    refuse_small,
+)
 from geopose.adaptation.registration import moved_px
 from geopose.cli import Parser, UserError, progress
 from geopose.data.store import prefer_prepared
@@ -37,8 +45,12 @@ def main() -> int:
     words = list(args.settings)
     config = load_translate_config(words.pop(0) if words and "=" not in words[0] else DEFAULT, words)
     check_arguments(args)
-    check_labels(read_train_table(args.source))
-    tiles = read_tables(args.source)
+    labelled, tiles = read_train_table(args.source), read_tables(args.source)
+    check_labels(labelled)
+    refuse_unwritable(tiles)
+    training, held_out = hold_out(prefer_prepared(labelled, args.source), config)
+    if args.method == "gan":
+        refuse_small(training, config.data.crop_px)
     targets = find_targets(args.target, tiles, config.data.crop_px, args.gsd, args.bands)
     recipe = describe(args, config, targets)
     first = int(os.environ.get("RANK", 0)) == 0  # torchrun's processes share the training; one writes the tiles
@@ -50,7 +62,6 @@ def main() -> int:
         return 0
 
     start = time.monotonic()
-    training, held_out = hold_out(prefer_prepared(read_train_table(args.source), args.source), config)
     translate = create_translation(args, config, prefer_copies(targets, args.target), training, held_out)
     if not first:
         return 0
@@ -139,7 +150,6 @@ def create_translation(
 
         return ColourTransfer(args.method, config.colour, targets, args.bands, config.seed)
 
-    from geopose.adaptation.images import PairDataset
     from geopose.adaptation.networks import translate_rgb
     from geopose.adaptation.runner import train_generator
 

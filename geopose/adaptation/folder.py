@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from geopose.adaptation.images import read_tables
 from geopose.cli import UserError, list_some, progress
@@ -43,6 +44,13 @@ def start_folder(out: Path, recipe: dict) -> None:
     write_bytes(path, encode_recipe(recipe))
 
 
+def refuse_unwritable(tiles: pd.DataFrame) -> None:
+    """Raise UserError when write_tiles cannot write an image in the format that its name says."""
+    odd = [path for path in tiles.rgb if Path(path).suffix not in WRITTEN]
+    if odd:
+        raise UserError(f"{odd[0]} is not {' or '.join(WRITTEN)}; convert the images first")
+
+
 def write_tiles(source: Path, out: Path, translate: Callable, workers: int) -> int:
     """Write the images of both halves that are missing. Returns their number.
 
@@ -51,9 +59,6 @@ def write_tiles(source: Path, out: Path, translate: Callable, workers: int) -> i
     tables = read_tables(source), prefer_prepared(read_tables(source), source)
     rows = zip(tables[0].id, tables[0].rgb, tables[1].rgb, strict=True)
     jobs = [(translate, tile_id, read, out / Path(path).relative_to(source)) for tile_id, path, read in rows]
-    odd = [job[-1].name for job in jobs if job[-1].suffix not in WRITTEN]
-    if odd:
-        raise UserError(f"{source}: {odd[0]} is not {' or '.join(WRITTEN)}; convert the images first")
     jobs = [job for job in jobs if not job[-1].exists()]
     with progress(in_processes(write_tile, jobs, workers), "translate", len(jobs), "tile") as bar:
         return sum(bar)

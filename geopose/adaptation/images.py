@@ -132,10 +132,19 @@ def read_window(
     raise UserError(f"{folder}: {DRAWS} random windows of {height}x{width} px have holes; crop images to their data")
 
 
+def refuse_small(rgb_paths: Sequence[str], crop_px: int) -> None:
+    """Raise UserError when a labelled image has no crop of crop_px. Only headers are read."""
+    for path in rgb_paths:
+        height, width = image_size(path)
+        if min(height, width) < crop_px:
+            raise UserError(f"{path}: {height}x{width} is smaller than data.crop_px={crop_px}; lower it")
+
+
 class PairDataset(Dataset):
     """Random crops of labelled and of unlabelled images, flipped and turned, as uint8 [3,crop_px,crop_px].
 
-    dataset[d] is {"source": .., "target": ..}, a pure function of the seed and the draw number d.
+    dataset[d] is {"source": .., "target": ..}, a pure function of the seed and the draw number d. Every image has room
+    for a crop: see find_targets and refuse_small.
     """
 
     def __init__(self, rgb_paths: Sequence[str], targets: list[TargetImage], bands, crop_px: int, seed: int):
@@ -149,8 +158,6 @@ class PairDataset(Dataset):
         rng = np.random.default_rng([self.seed, draw])
         path = self.rgb_paths[rng.integers(len(self.rgb_paths))]
         height, width = image_size(path)
-        if min(height, width) < self.crop_px:
-            raise UserError(f"{path}: {height}x{width} is smaller than data.crop_px={self.crop_px}; lower it")
         top, left = (int(rng.integers(side - self.crop_px + 1)) for side in (height, width))
         source = read_rgb(path, Window(left, top, self.crop_px, self.crop_px))
         target = read_window(self.targets, self.bands, (self.crop_px, self.crop_px), rng)

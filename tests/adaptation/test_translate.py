@@ -298,6 +298,19 @@ def test_bad_input_ends_in_one_line(source, target, tmp_path, monkeypatch):
     assert not out.exists()
 
 
+def test_tiles_that_no_network_can_use_are_refused_before_it_is_trained(source, target, tmp_path, monkeypatch):
+    """A suffix that is not written, and a training tile smaller than a crop."""
+    folder = shutil.copytree(source, tmp_path / "source")
+    with pytest.raises(UserError, match=r"_RGB\.tif: 96x96 is smaller than data\.crop_px=100; lower it"):
+        translate(monkeypatch, folder, target, tmp_path / "out", "--method", "gan", *SMALL, "data.crop_px=100")
+    (folder / "test" / "ARG_eeeeee_RGB.tif").rename(folder / "test" / "ARG_eeeeee_RGB.png")
+    table = folder / "geopose_test.csv"
+    table.write_text(table.read_text().replace("ARG_eeeeee_RGB.tif", "ARG_eeeeee_RGB.png"))
+    with pytest.raises(UserError, match=r"test/ARG_eeeeee_RGB\.png is not \.tif or \.j2k; convert the images first"):
+        translate(monkeypatch, folder, target, tmp_path / "out", "--method", "gan", *SMALL)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_label_that_is_missing_is_named(source, target, tmp_path, monkeypatch):
     folder = shutil.copytree(source, tmp_path / "source")
     (folder / "train" / "OMA_cccccc_VFLOW.json").unlink()
