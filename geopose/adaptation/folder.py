@@ -18,6 +18,7 @@ from geopose.cli import UserError, list_some, progress
 from geopose.data.processes import in_processes
 from geopose.data.store import prefer_prepared
 from geopose.io.files import UNFINISHED, make_folder, write_bytes, writing
+from geopose.io.names import label_of
 from geopose.io.rasters import encode_rgb, read_rgb
 from geopose.io.tables import read_train_table
 from geopose.runs.folder import encode_recipe
@@ -73,8 +74,8 @@ def write_tile(translate: Callable[[np.ndarray, str], np.ndarray], tile_id: str,
 def take_labels(source: Path, out: Path) -> None:
     """Link the labels of both halves, and copy the tables. synthetic.json stays: it does not describe these images."""
     table = read_train_table(source)
-    labels = [*map(Path, table.agl), *map(Path, table.vflow), *sorted((source / "truth").glob("*"))]
-    for path in labels:
+    truth = [path for path in sorted((source / "truth").glob("*")) if label_of(path.name) and path.is_file()]
+    for path in (*map(Path, table.agl), *map(Path, table.vflow), *truth):
         link(path, out / path.relative_to(source))
     for path in sorted(source.glob("*.csv"), key=lambda path: path.name == "metadata.csv"):
         with writing(out / path.name) as temporary:

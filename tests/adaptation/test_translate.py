@@ -319,6 +319,17 @@ def test_a_label_that_is_missing_is_named(source, target, tmp_path, monkeypatch)
     assert not (tmp_path / "out").exists()
 
 
+def test_only_labels_of_the_truth_are_taken(source, target, tmp_path, monkeypatch):
+    folder = shutil.copytree(source, tmp_path / "source")
+    for name in ("old", ".cache", "odd_AGL.tif"):
+        (folder / "truth" / name).mkdir()
+    (folder / "truth" / ".DS_Store").write_text("not a label")
+    translate(monkeypatch, folder, target, tmp_path / "out", "--method", "histogram", *SMALL)
+    assert is_finished(tmp_path / "out")
+    taken = {path.name for path in (tmp_path / "out" / "truth").iterdir()}
+    assert taken == {"ARG_eeeeee_AGL.tif", "ARG_eeeeee_VFLOW.json"}
+
+
 def test_a_tile_with_another_number_of_bands_is_refused(source, target, tmp_path, monkeypatch):
     folder = shutil.copytree(source, tmp_path / "source")
     write_tif(folder / "test" / rgb_name("ARG_eeeeee", "tif"), np.zeros((4, SIZE_PX, SIZE_PX), np.uint8))
