@@ -27,6 +27,7 @@ from geopose.adaptation.images import (
 from geopose.adaptation.registration import moved_px
 from geopose.cli import Parser, UserError, progress
 from geopose.data.store import prefer_prepared
+from geopose.io.names import tile_id_of
 from geopose.io.rasters import read_rgb
 from geopose.io.tables import check_gsd, check_labels, read_train_table
 from geopose.runs.folder import fingerprint_data, is_finished, write_manifest
@@ -163,7 +164,7 @@ def check_motion(translate: Translation, held_out: list[str], limit_px: float, m
     distances_px = []
     for path in progress(held_out, "check", unit="tile"):
         rgb = read_rgb(path)
-        distances_px.append(moved_px(rgb, translate(rgb, Path(path).name)))
+        distances_px.append(moved_px(rgb, translate(rgb, tile_id_of(path))))
     median_px = float(np.median(np.concatenate(distances_px)))
     if not median_px <= limit_px:
         remedy = "raise loss.edge_weight or loss.nce_weight" if method == "gan" else "use another --method"
