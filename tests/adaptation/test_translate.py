@@ -157,7 +157,7 @@ def test_a_network_is_trained_resumed_and_its_folder_trains(source, target, tmp_
 
 
 def test_ranks_train_one_generator(source, target, tmp_path):
-    """Two gloo processes end with equal weights, which a process alone does not reach."""
+    """Two gloo processes end with equal weights, which a process alone does not reach on the same tiles."""
     script = tmp_path / "ranks.py"
     script.write_text(
         "import os\n"
@@ -178,12 +178,20 @@ def test_ranks_train_one_generator(source, target, tmp_path):
     assert (tmp_path / "0").read_bytes() == (tmp_path / "1").read_bytes()
     assert is_finished(tmp_path / "out")
     config = load_translate_config(SMALL[0], [*SMALL[1:], "train.epochs=1"])
-    pairs = PairDataset(
-        read_train_table(source).rgb, find_targets(target, read_tables(source), 64, None, ()), (), 64, 42
-    )
-    alone = runner.train_generator(config, tmp_path / "alone", pairs, [read_train_table(source).rgb[0]])
+    training, held_out = hold_out(read_train_table(source), config)
+    pairs = PairDataset(training, find_targets(target, read_tables(source), 64, None, ()), (), 64, config.seed)
+    alone = runner.train_generator(config, tmp_path / "alone", pairs, held_out)
     weights = load_file(tmp_path / "0")
-    assert not torch.equal(alone.output.weight, weights["output.weight"])
+    assert (alone.output.weight - weights["output.weight"]).abs().max() > 0.1 * config.optim.lr, "no rounding error"
+
+
+@pytest.mark.parametrize("count", [2, 4, 50])
+def test_tiles_are_held_out_of_the_training(count):
+    table = pd.DataFrame({"rgb": [f"{number:02d}_RGB.tif" for number in range(count)]})
+    config = load_translate_config(SMALL[0])
+    training, held_out = hold_out(table, config)
+    assert sorted(training + held_out) == table.rgb.tolist(), "each tile is in one of both"
+    assert len(held_out) == {2: 1, 4: 1, 50: config.check.tiles}[count]
 
 
 @pytest.mark.parametrize("shift_px", [0, 0.3, 0.5, 1, 3])
