@@ -14,6 +14,8 @@ from torch import nn
 from torch.nn.functional import normalize
 from torch.nn.utils.parametrizations import spectral_norm
 
+from geopose.devices import tf32
+
 STRIDE = 4  # the generator's coarsest
 PROJECTED = 128  # length of the vectors that the contrastive loss compares
 
@@ -143,6 +145,7 @@ def to_bytes(image: torch.Tensor) -> np.ndarray:
 
 @torch.inference_mode()
 def translate_rgb(generator: Generator, rgb: np.ndarray) -> np.ndarray:
-    """A translated image uint8 [H,W,3], computed on the generator's device."""
+    """A translated image uint8 [H,W,3], computed on the generator's device in float32."""
     image = torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))[None]
-    return to_bytes(generator(to_signed(image.to(generator.output.weight.device)))[0][0])
+    with tf32(False):
+        return to_bytes(generator(to_signed(image.to(generator.output.weight.device)))[0][0])

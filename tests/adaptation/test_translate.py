@@ -21,6 +21,7 @@ from geopose.adaptation.images import PairDataset, find_targets, prefer_copies, 
 from geopose.adaptation.registration import moved_px
 from geopose.cli import UserError
 from geopose.data.store import prepare
+from geopose.devices import tf32
 from geopose.geometry import Pose
 from geopose.io.names import city_of, rgb_name
 from geopose.io.rasters import read_rgb
@@ -245,6 +246,15 @@ def test_a_generator_begins_with_the_identity_and_is_symmetric():
     ramp, halve = torch.arange(16.0).expand(1, 1, 16, 16), torch.nn.AvgPool2d(2)
     for enlarge in (layer for layer in generator.modules() if isinstance(layer, torch.nn.Upsample)):
         torch.testing.assert_close(halve(enlarge(ramp))[..., 1:-1], ramp[..., 1:-1])
+
+
+def test_tiles_are_translated_in_float32():
+    """Whatever the process allows, which is another thing before and after an interruption."""
+    generator, allowed = networks.Generator(4, 2), []
+    generator.register_forward_hook(lambda *_: allowed.append(torch.backends.cudnn.allow_tf32))
+    with tf32(True):
+        networks.translate_rgb(generator, np.zeros((16, 16, 3), np.uint8))
+    assert allowed == [False]
 
 
 def test_prepared_copies_of_the_target_make_it_no_other_target(source, tmp_path, monkeypatch):
