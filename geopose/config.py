@@ -248,29 +248,33 @@ def read_yaml(path: str | Path, example: str) -> DictConfig:
     return content
 
 
-def load_settings(schema: DictConfig, path: str | Path, overrides: list[str] = ()):
+def load_settings(schema: DictConfig, path: str | Path | None, overrides: list[str] = ()):
     """The dataclass of a schema, filled from a YAML file and key=value overrides. Interpolations are resolved.
 
-    The value of an override is YAML, except that a text is taken as it is: paths may look like numbers or comments.
+    Without a file (None) the defaults of the schema hold. The value of an override is YAML, except that a text is taken
+    as it is: paths may look like numbers or comments.
+
     Raises UserError for a missing file, an unknown key (with the nearest known one), a value of the wrong type, an
     unknown choice, or a number outside its range.
     """
-    path = Path(path)
-    there = ", ".join(sorted(str(p) for p in path.parent.glob("*.yaml"))) or "no .yaml file"
-    written = read_yaml(path, f"{path.parent} holds {there}")
+    where, written = "command line", OmegaConf.create()
+    if path is not None:
+        folder = Path(path).parent
+        there = ", ".join(sorted(str(p) for p in folder.glob("*.yaml"))) or "no .yaml file"
+        where, written = str(path), read_yaml(path, f"{folder} holds {there}")
     for override in overrides:
         if "=" not in override:
             raise UserError(f"'{override}' is not key=value; write for example train.epochs=2")
     try:
         layers = written, parse_overrides(overrides, OmegaConf.get_type(schema))
-        for layer, source in zip(layers, (str(path), "command line"), strict=True):
+        for layer, source in zip(layers, (where, "command line"), strict=True):
             _refuse_unknown_keys(layer, schema, source)
         config = OmegaConf.to_object(OmegaConf.merge(schema, *layers))
     except YAMLError as error:
         raise UserError(f"{' '.join(overrides)}: {one_line(error)}; close brackets and quotes") from None
     except (OmegaConfBaseException, ValueError) as error:
         module = OmegaConf.get_type(schema).__module__.replace(".", "/")
-        raise UserError(f"{path}: {one_line(error)}; compare with {module}.py") from None
+        raise UserError(f"{where}: {one_line(error)}; compare with {module}.py") from None
     check_values(flatten(OmegaConf.structured(config)))
     return config
 

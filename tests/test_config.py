@@ -147,6 +147,14 @@ def test_every_number_of_a_translation_has_a_range():
         adaptation_config.load_translate_config(ROOT / "configs" / "translate" / "small.yaml", ["train.epochs=0"])
 
 
+def test_the_small_translation_has_the_defaults_which_need_no_file():
+    small = adaptation_config.load_translate_config(ROOT / "configs" / "translate" / "small.yaml")
+    assert adaptation_config.load_translate_config(None) == small
+    assert adaptation_config.load_translate_config(None, ["train.epochs=3"]).train.epochs == 3
+    with pytest.raises(UserError, match=r"^command line: .*train\.epochs"):
+        adaptation_config.load_translate_config(None, ["train.epochs=many"])
+
+
 @pytest.mark.parametrize(
     ("interval", "inside", "outside"),
     [

@@ -32,7 +32,6 @@ from geopose.io.rasters import read_rgb
 from geopose.io.tables import check_gsd, check_labels, read_train_table
 from geopose.runs.folder import fingerprint_data, is_finished, write_manifest
 
-DEFAULT = "configs/translate/small.yaml"
 NETWORK = "network"  # the folder in --out that holds the training of a network
 Translation = Callable[[np.ndarray, str], np.ndarray]  # image uint8 [H,W,3] and tile id to an image of the same size
 
@@ -44,7 +43,7 @@ def main() -> int:
     if args.method == "gan":
         parser.refuse_ignored(args, ["workers"], "--method fda or histogram")
     words = list(args.settings)
-    config = load_translate_config(words.pop(0) if words and "=" not in words[0] else DEFAULT, words)
+    config = load_translate_config(words.pop(0) if words and "=" not in words[0] else None, words)
     check_arguments(args)
     labelled, tiles = read_train_table(args.source), read_tables(args.source)
     check_labels(labelled)
@@ -103,7 +102,12 @@ def create_parser() -> Parser:
         "--bands", nargs="+", type=int, default=[], metavar="N", help="red, green and blue of IMAGES (default: tagged)"
     )
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes; fda and histogram only")
-    parser.add_argument("settings", nargs="*", metavar="CONFIG key=value", help=f"settings (default: {DEFAULT})")
+    parser.add_argument(
+        "settings",
+        nargs="*",
+        metavar="CONFIG key=value",
+        help="settings (default: those of configs/translate/small.yaml)",
+    )
     return parser
 
 

@@ -102,8 +102,11 @@ RANGES = {
 }
 
 
-def load_translate_config(path: str | Path, overrides: list[str] = ()) -> TranslateConfig:
-    """Settings of a file of configs/translate/. Raises UserError as load_settings does, and for unfit values."""
+def load_translate_config(path: str | Path | None, overrides: list[str] = ()) -> TranslateConfig:
+    """Settings of a file of configs/translate/, or the defaults without one.
+
+    Raises UserError as load_settings does, and for unfit values.
+    """
     config = load_settings(OmegaConf.structured(TranslateConfig), path, overrides)
     check_values(flatten(OmegaConf.structured(config)), CHOICES, RANGES)
     for name, interval in vars(config.colour).items():

@@ -340,6 +340,12 @@ def test_a_label_that_is_missing_is_named(source, target, tmp_path, monkeypatch)
     assert not (tmp_path / "out").exists()
 
 
+def test_the_command_works_in_any_folder(source, target, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    translate(monkeypatch, source, target, Path("out"), "--method", "histogram", "data.crop_px=64")
+    assert is_finished("out")
+
+
 def test_only_labels_of_the_truth_are_taken(source, target, tmp_path, monkeypatch):
     folder = shutil.copytree(source, tmp_path / "source")
     for name in ("old", ".cache", "odd_AGL.tif"):
