@@ -17,7 +17,7 @@ from geopose.adaptation.images import read_tables
 from geopose.cli import UserError, list_some, progress
 from geopose.data.processes import in_processes
 from geopose.data.store import prefer_prepared
-from geopose.io.files import UNFINISHED, make_folder, write_bytes, writing
+from geopose.io.files import UNFINISHED, make_folder, remove_unfinished, write_bytes, writing
 from geopose.io.names import label_of
 from geopose.io.rasters import encode_rgb, read_rgb
 from geopose.io.tables import read_train_table
@@ -55,12 +55,14 @@ def refuse_unwritable(tiles: pd.DataFrame) -> None:
 def write_tiles(source: Path, out: Path, translate: Callable, workers: int) -> int:
     """Write the images of both halves that are missing. Returns their number.
 
-    translate(rgb uint8 [H,W,3], tile id) returns the same size. With several workers it must be picklable.
+    translate(rgb uint8 [H,W,3], tile id) returns the same size. With several workers it must be picklable. No other
+    process may be writing into out.
     """
     tables = read_tables(source), prefer_prepared(read_tables(source), source)
     rows = zip(tables[0].id, tables[0].rgb, tables[1].rgb, strict=True)
     jobs = [(translate, tile_id, read, out / Path(path).relative_to(source)) for tile_id, path, read in rows]
     jobs = [job for job in jobs if not job[-1].exists()]
+    remove_unfinished(out)
     with progress(in_processes(write_tile, jobs, workers), "translate", len(jobs), "tile") as bar:
         return sum(bar)
 

@@ -23,14 +23,13 @@ from geopose.config import save_config
 from geopose.data.dataset import DrawSampler
 from geopose.data.loader import OneThreadLoader
 from geopose.devices import allow_tf32, autocast, pick_device, pick_precision
-from geopose.io.files import remove_unfinished
 from geopose.io.rasters import read_rgb
-from geopose.models.checkpoints import load_weights, read_state, save_state, save_weights
+from geopose.models.checkpoints import load_weights, save_state, save_weights
 from geopose.training.callbacks import MetricsCsv
 from geopose.training.engine import EngineRunner
 from geopose.training.processes import RunningMeans, check_processes
 from geopose.training.progress import ProgressCallback
-from geopose.training.resume import COUNTERS, STATE_FILE
+from geopose.training.resume import STATE_FILE, common_state, resume
 from geopose.training.schedule import Schedule, epoch_ends, fixed_boundaries
 
 WEIGHTS = "generator.safetensors"
@@ -51,6 +50,7 @@ def train_generator(config: TranslateConfig, folder: Path, pairs: PairDataset, h
         TranslationRunner(config, folder, pairs, held_out).run()
     generator = Generator(config.network.width, config.network.blocks)
     load_weights(generator, folder / WEIGHTS)
+    (folder / STATE_FILE).unlink(missing_ok=True)  # here, because a kill may come after the weights were written
     return generator.to(pick_device(config.train.device))
 
 
@@ -123,11 +123,7 @@ class TranslationRunner(EngineRunner):
     def on_experiment_start(self, runner):
         super().on_experiment_start(runner)
         allow_tf32(self.precision == "tf32")  # for the backward pass, which autocast does not cover
-        path = self.run_dir / STATE_FILE
-        if self.engine.is_main_process:
-            remove_unfinished(self.run_dir)
-        if path.exists():
-            self.restore(read_state(path, self.engine.device))
+        resume(self, self.restore)
 
     def handle_batch(self, batch):
         self.source, self.target = (to_signed(batch[kind]) for kind in ("source", "target"))
@@ -143,7 +139,6 @@ class TranslationRunner(EngineRunner):
     def on_experiment_end(self, runner):
         if self.engine.is_main_process:
             save_weights(self.generator, self.run_dir / WEIGHTS)
-            (self.run_dir / STATE_FILE).unlink(missing_ok=True)
         self.engine.wait_for_everyone()
         super().on_experiment_end(runner)
 
@@ -160,18 +155,12 @@ class TranslationRunner(EngineRunner):
 
     def state(self) -> dict:
         """Everything that the remaining epochs depend on, taken between two epochs."""
-        counters = {name: getattr(self, name) for name in COUNTERS}
-        return {"counters": counters, **{name: part.state_dict() for name, part in self.stateful_parts().items()}}
+        return common_state(self) | {name: part.state_dict() for name, part in self.stateful_parts().items()}
 
     def restore(self, state: dict) -> None:
-        """Continue from what state() returned."""
-        for name, value in state["counters"].items():
-            setattr(self, name, value)
+        """Put the parts into the state that state() returned; see resume."""
         for name, part in self.stateful_parts().items():
             part.load_state_dict(state[name])
-        if self.engine.is_main_process:
-            self.loggers["csv"].forget_after(self.epoch_step)
-            print(f"resuming after epoch {self.epoch_step}", flush=True)
 
 
 class AdversarialStep(IBackwardCallback, IOptimizerCallback, ISchedulerCallback):

@@ -11,7 +11,7 @@ import other_cities
 import pandas as pd
 import pytest
 import torch
-from helpers import config_of, ok, run_together, write_tif
+from helpers import config_of, half_written, ok, run_together, write_tif
 from safetensors.torch import load_file
 
 from geopose.adaptation import networks, runner
@@ -28,6 +28,7 @@ from geopose.io.rasters import read_rgb
 from geopose.io.tables import read_train_table
 from geopose.runs.folder import is_finished, read_manifest
 from geopose.synthetic.dataset import write_tables, write_tile
+from geopose.training.resume import STATE_FILE
 from geopose.training.runner import train
 
 TINT = np.array([0.5, 0.8, 1.0])  # of the target's images
@@ -86,6 +87,21 @@ def translate(monkeypatch, source, target, out, *words) -> None:
     assert main() == 0
 
 
+def interrupt(monkeypatch, source, target, out) -> None:
+    """The training of a network, stopped after its first epoch."""
+    real = runner.TranslationRunner.on_epoch_start
+
+    def stop(self, catalyst_runner):
+        if self.epoch_step == 1:
+            raise KeyboardInterrupt
+        real(self, catalyst_runner)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner.TranslationRunner, "on_epoch_start", stop)
+        with pytest.raises(KeyboardInterrupt):
+            translate(monkeypatch, source, target, out, "--method", "gan", *SMALL)
+
+
 def files_of(root: Path) -> dict[str, bytes]:
     """Every file of a competition folder that is no image, by name."""
     kept = (path for path in root.rglob("*") if path.is_file() and not path.name.endswith("_RGB.tif"))
@@ -132,17 +148,7 @@ def test_a_network_is_trained_resumed_and_its_folder_trains(source, target, tmp_
     """An interrupted training continues to the same weights. What it writes is a competition folder."""
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     translate(monkeypatch, source, target, whole, "--method", "gan", *SMALL)
-    real = runner.TranslationRunner.on_epoch_start
-
-    def stop(self, catalyst_runner):
-        if self.epoch_step == 1:
-            raise KeyboardInterrupt
-        real(self, catalyst_runner)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(runner.TranslationRunner, "on_epoch_start", stop)
-        with pytest.raises(KeyboardInterrupt):
-            translate(monkeypatch, source, target, halves, "--method", "gan", *SMALL)
+    interrupt(monkeypatch, source, target, halves)
     assert (halves / "network" / "state.pt").exists() and not (halves / "metadata.csv").exists()
     translate(monkeypatch, source, target, halves, "--method", "gan", *SMALL)
     first, second = (folder / "network" / "generator.safetensors" for folder in (whole, halves))
@@ -155,6 +161,49 @@ def test_a_network_is_trained_resumed_and_its_folder_trains(source, target, tmp_
     assert is_finished(tmp_path / "run")
     with pytest.raises(UserError, match="holds a translation with other method"):
         translate(monkeypatch, source, target, whole, "--method", "fda", *SMALL)
+
+
+def test_a_state_that_cannot_be_continued_is_one_line_and_kills_leave_nothing(source, target, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    interrupt(monkeypatch, source, target, out)
+    path = out / "network" / STATE_FILE
+    state = torch.load(path, weights_only=True)
+    without = {name: part for name, part in state.items() if name != "model discriminator"}
+    for other, message in (
+        (state | {"processes": 3}, r"network was trained by 3 processes so far, and 1 would resume it; start 3"),
+        (without, r"state\.pt: lacks 'model discriminator', so another version wrote it; remove it to train from"),
+    ):
+        torch.save(other, path)
+        with pytest.raises(UserError, match=message):
+            translate(monkeypatch, source, target, out, "--method", "gan", *SMALL)
+    torch.save(state, path)
+    (out / "train").mkdir()
+    for folder in (out / "network", out / "train"):
+        half_written(folder)
+    translate(monkeypatch, source, target, out, "--method", "gan", *SMALL)
+    assert not path.exists() and not list(out.rglob(".*"))
+    torch.save(state, path)  # as if the kill had come between the weights and the end
+    (out / "manifest.json").unlink()
+    translate(monkeypatch, source, target, out, "--method", "gan", *SMALL)
+    assert is_finished(out) and not path.exists()
+
+
+def test_a_state_that_only_one_rank_sees_is_one_line(source, target, tmp_path, monkeypatch):
+    """Each rank writes into a folder of its own, and only that of rank 0 holds an unfinished training."""
+    interrupt(monkeypatch, source, target, tmp_path / "out0")
+    script = tmp_path / "apart.py"
+    script.write_text(
+        "import os, sys\n"
+        "from geopose.adaptation.command import main\n"
+        "from geopose.cli import run_command\n"
+        "sys.argv[sys.argv.index('--out') + 1] += os.environ['RANK']\n"
+        "run_command(main)\n"
+    )
+    words = ("--from", source, "--to", target, "--out", tmp_path / "out", "--method", "gan", *SMALL)
+    first, second = run_together(script, *words)
+    assert "was trained by 1 processes so far, and 2 would resume it" in first.stderr
+    assert "out1/network/state.pt: only some processes see this file" in second.stderr
+    assert "Traceback" not in first.stderr + second.stderr
 
 
 def test_ranks_train_one_generator(source, target, tmp_path):
