@@ -1,6 +1,7 @@
 """Crops of images without labels, for self-training: each as the student and the halves of its teacher see it."""
 
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -27,10 +28,11 @@ from geopose.io.tables import check_gsd, read_csv
 
 
 def read_unlabelled(config: Config) -> pd.DataFrame:
-    """The images of train.unlabelled: columns id, city, gsd_m, rgb, shape_px, angle_rad, scale_px_per_m.
+    """The images of train.unlabelled: columns id, city, gsd_m, rgb, shape_px, angle_rad, scale_px_per_m, pose_fault.
 
-    Angle and scale come from the metadata of the image (RPCs, STAC, IMD) and are NaN without. Labels are never read.
-    Raises UserError for the first image that cannot be used: other bands, smaller than a crop, or of unknown gsd.
+    Angle and scale come from the metadata of the image (RPCs, STAC, IMD) and are NaN without. They are NaN, too, where
+    the metadata cannot be used; pose_fault then says why, and otherwise it is empty. Labels are never read. Raises
+    UserError for the first image that cannot be used: other bands, smaller than a crop, or of unknown gsd.
     """
     images = list_unlabelled(config.train.unlabelled, config.data.root)
     root = images[0].parent.parent
@@ -52,11 +54,12 @@ def describe_image(image: Path, tiles: pd.DataFrame | None, config: Config) -> d
             raise UserError(f"{image}: {size} is smaller than a crop of {least_px:.0f} px; lower augment.crop_px")
         given_m, tile_id = config.train.unlabelled_gsd_m, tile_id_of(image)
         if tiles is None:
-            city, pose = "", read_pose(raster, image, given_m)
+            city, (pose, fault) = "", read_pose(raster, image, given_m)
         else:
             city, gsd_m = find_tile(tiles, tile_id, image)
-            pose = Pose(np.nan, np.nan, given_m or gsd_m)
-        return {"id": tile_id, "city": city, "rgb": str(image), "shape_px": raster.shape, **vars(pose)}
+            pose, fault = Pose(np.nan, np.nan, given_m or gsd_m), ""
+        row = {"id": tile_id, "city": city, "rgb": str(image), "shape_px": raster.shape}
+        return {**row, **vars(pose), "pose_fault": fault}
 
 
 def find_tile(tiles: pd.DataFrame, tile_id: str, image: Path) -> tuple[str, float]:
@@ -67,16 +70,26 @@ def find_tile(tiles: pd.DataFrame, tile_id: str, image: Path) -> tuple[str, floa
     return row.city, check_gsd(float(pd.to_numeric(row.gsd, errors="coerce")), f"{image}: its gsd in metadata.csv is")
 
 
-def read_pose(raster: DatasetReader, image: Path, given_m: float | None) -> Pose:
-    """Gsd of an image from given_m or its georeference, and angle and scale from its metadata or NaN."""
+def read_pose(raster: DatasetReader, image: Path, given_m: float | None) -> tuple[Pose, str]:
+    """Gsd of an image from given_m or its georeference, angle and scale from its metadata or NaN, and pose_fault."""
     try:
         pixel = GroundPixel(given_m, given_m) if given_m else ground_pixel(raster, image)
     except UserError as error:
         raise UserError(str(error).replace("--gsd M_PER_PX", "train.unlabelled_gsd_m")) from None
     if not pixel.is_square:
         raise UserError(f"{image}: its pixels are not square on the ground; warp it, or give train.unlabelled_gsd_m")
-    known = find_pose(raster, image, pixel, AUTO)
-    return known.to_pose(pixel.mean_m) if known else Pose(np.nan, np.nan, pixel.mean_m)
+    try:
+        known, fault = find_pose(raster, image, pixel, AUTO), ""
+    except UserError as error:
+        known, fault = None, str(error).rpartition("; ")[0]  # without the advice, which names a flag of predict.py
+    return known.to_pose(pixel.mean_m) if known else Pose(np.nan, np.nan, pixel.mean_m), fault
+
+
+def warn_of_unknown_poses(table: pd.DataFrame) -> None:
+    """Print one line on standard error if images of read_unlabelled have metadata that give no pose."""
+    faults = table.pose_fault[table.pose_fault != ""].tolist()
+    if faults:
+        print(f"warning: the pose of {len(faults)} unlabelled images counts as unknown: {faults[0]}", file=sys.stderr)
 
 
 class UnlabelledCrops(Dataset):

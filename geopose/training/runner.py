@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from catalyst import dl
 
-from geopose.adaptation.unlabelled import read_unlabelled
+from geopose.adaptation.unlabelled import read_unlabelled, warn_of_unknown_poses
 from geopose.config import Config, save_config
 from geopose.data.dataset import create_train_loader, create_valid_loader, split_fold
 from geopose.data.store import advise_preparing
@@ -97,6 +97,7 @@ class PoseRunner(EngineRunner):
             advise_preparing(self.train_table)
             if self.unlabelled_table is not None:
                 advise_preparing(self.unlabelled_table)
+                warn_of_unknown_poses(self.unlabelled_table)
             for fault in self.skipped_tiles.values():
                 print(f"skipped: {fault}", flush=True)
         return {

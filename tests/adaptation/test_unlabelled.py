@@ -9,7 +9,12 @@ import torch
 from helpers import config_of, write_tif
 from rasterio.transform import from_origin
 
-from geopose.adaptation.unlabelled import UnlabelledCrops, create_unlabelled_loader, read_unlabelled
+from geopose.adaptation.unlabelled import (
+    UnlabelledCrops,
+    create_unlabelled_loader,
+    read_unlabelled,
+    warn_of_unknown_poses,
+)
 from geopose.cli import UserError
 from geopose.data.store import prepare
 from geopose.geometry import D4_MATRICES, Pose, apply_d4, transform_pose
@@ -76,6 +81,21 @@ def test_any_images_have_their_gsd_and_pose_from_metadata(tiny_data, tmp_path):
     assert table.scale_px_per_m["scene1"] * 0.5 == pytest.approx(np.tan(np.radians(20)), rel=5e-3)
     given = table_of(tiny_data, tmp_path, tmp_path / "images", "train.unlabelled_gsd_m=0.3")
     assert given.gsd_m.tolist() == [0.3, 0.3]
+
+
+def test_metadata_without_a_pose_leave_it_unknown_with_a_warning(tiny_data, tmp_path, capsys):
+    write_images(tmp_path / "images", 3, crs="EPSG:32633")
+    item = {"type": "Feature", "stac_version": "1.0.0", "properties": {"view:azimuth": 90}}
+    for name, content in (("scene1.json", "{"), ("scene2.json", json.dumps(item))):
+        (tmp_path / "images" / name).write_text(content)
+    table = table_of(tiny_data, tmp_path, tmp_path / "images")
+    assert table.angle_rad.isna().all() and table.scale_px_per_m.isna().all() and (table.gsd_m > 0).all()
+    warn_of_unknown_poses(table[table.id == "scene0"])
+    assert capsys.readouterr().err == ""
+    warn_of_unknown_poses(table)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "the pose of 2 unlabelled images counts as unknown" in line and "scene1.json: not JSON" in line
+    assert "--pose-from" not in line
 
 
 def test_a_crop_is_shown_in_three_colours_and_its_pose_turns_with_it(tiny_data, tmp_path):
