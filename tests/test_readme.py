@@ -20,7 +20,7 @@ def commands(page) -> list[str]:
     blocks = re.findall(r"^```[a-z]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     inline = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
     lines = [line.strip() for block in blocks for line in block.splitlines()] + inline
-    return [line for line in lines if re.match(r"(make|(\.venv/bin/)?python|torchrun|srun) ", line)]
+    return [line for line in lines if re.match(r"(make|srun|(\.venv/bin/)?(python|torchrun)) ", line)]
 
 
 def python_commands() -> dict[str, set[str]]:

@@ -4,7 +4,7 @@ not lose what makes the encoder see others.
 The recipe is the feature constraint of SynRS3D (arXiv 2406.18151). Two things differ here. The loss is a mean over all
 places and not over those that count, so it fades out as they become fewer. And the encoders here have batch norms,
 where that of SynRS3D has none: the pretrained one normalises by the statistics of the batch, as the trained one does,
-so that both are equal when training starts.
+so that both are equal when training starts from the pretrained weights.
 """
 
 from dataclasses import replace
