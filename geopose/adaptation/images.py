@@ -20,7 +20,7 @@ from geopose.inference.ground_size import ground_pixel
 from geopose.inference.scene_reader import SceneReader
 from geopose.io.image_folder import list_images
 from geopose.io.rasters import image_size, one_line_errors, open_raster, read_rgb
-from geopose.io.tables import find_gsd_m, read_halves
+from geopose.io.tables import find_gsd_m, is_competition, read_halves
 
 NEAR = 1.1  # a gsd that is off by less is not corrected, because resampling blurs
 FULL = 0.99  # share of a window's pixels that must have data
@@ -44,7 +44,7 @@ def read_tables(root: str | Path) -> pd.DataFrame:
 
 def gsd_of_images(root: str | Path) -> dict[Path, float | None]:
     """The images of a competition folder with their gsd in metres, or those directly in any other folder with None."""
-    if (Path(root) / "metadata.csv").exists():
+    if is_competition(root):
         table = read_tables(root)  # without prepared copies: they come and go, and hide which tiles are labelled
         return dict(zip(map(Path, table.rgb), table.gsd_m, strict=True))
     return dict.fromkeys(list_images(root))

@@ -24,7 +24,7 @@ from geopose.inference.pose_flags import AUTO
 from geopose.io.image_folder import list_unlabelled
 from geopose.io.names import tile_id_of
 from geopose.io.rasters import open_raster, read_rgb
-from geopose.io.tables import check_gsd, read_csv
+from geopose.io.tables import check_gsd, is_competition, read_csv
 
 
 def read_unlabelled(config: Config) -> pd.DataFrame:
@@ -36,11 +36,11 @@ def read_unlabelled(config: Config) -> pd.DataFrame:
     """
     images = list_unlabelled(config.train.unlabelled, config.data.root)
     root = images[0].parent.parent
-    is_competition = images[0].stem.endswith("_RGB") and (root / "metadata.csv").exists()
-    tiles = read_csv(root / "metadata.csv").set_index("id") if is_competition else None
+    are_tiles = images[0].stem.endswith("_RGB") and is_competition(root)
+    tiles = read_csv(root / "metadata.csv").set_index("id") if are_tiles else None
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         table = pd.DataFrame(pool.map(lambda image: describe_image(image, tiles, config), images))
-    return prefer_prepared(table, root) if is_competition else table
+    return prefer_prepared(table, root) if are_tiles else table
 
 
 def describe_image(image: Path, tiles: pd.DataFrame | None, config: Config) -> dict:

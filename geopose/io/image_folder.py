@@ -6,7 +6,7 @@ from pathlib import Path
 
 from geopose.cli import UserError
 from geopose.io.names import ARGUMENTS_FILE, label_of
-from geopose.io.tables import read_train_table
+from geopose.io.tables import is_competition, read_train_table
 
 SUFFIXES = (".j2k", ".jp2", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
 
@@ -20,7 +20,7 @@ def list_images(folder: str | os.PathLike) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give a folder of images, or a competition folder")
-    places = [folder / "train", folder / "test"] if (folder / "metadata.csv").exists() else [folder]
+    places = [folder / "train", folder / "test"] if is_competition(folder) else [folder]
     files = [file for place in places if place.is_dir() for file in sorted(place.iterdir())]
     images = [file for file in files if file.suffix.lower() in SUFFIXES and not label_of(file.name)]
     if not images:

@@ -48,6 +48,16 @@ def read_halves(root: str | os.PathLike) -> list[pd.DataFrame]:
     return [read(root) for name, read in readers.items() if (Path(root) / name).exists()] or [read_train_table(root)]
 
 
+def is_competition(root: str | os.PathLike) -> bool:
+    """Whether a folder has a metadata.csv with a competition's columns. Other images may have one with others."""
+    path = Path(root) / "metadata.csv"
+    try:
+        columns = pd.read_csv(path, nrows=0, encoding_errors="replace").columns
+    except (OSError, ValueError):  # pandas' own errors are ValueErrors
+        return False
+    return set(TABLE_COLUMNS[path.name]) <= set(columns)
+
+
 def check_gsd(gsd_m: float, where: str) -> float:
     """The same metres per pixel. where names their source in errors. Raises UserError when they are impossible."""
     if not _is_gsd(gsd_m):
@@ -58,13 +68,12 @@ def check_gsd(gsd_m: float, where: str) -> float:
 def find_gsd_m(rgb: Path) -> float | None:
     """Metres per pixel of a competition tile, from its folder's metadata.csv. None for any other image.
 
-    A file of this name that is not a competition's table is ignored. Raises UserError when the tile's gsd is
-    impossible.
+    Raises UserError when the tile's gsd is impossible.
     """
     tile_id = tile_id_of(rgb)
     for folder in _folders_of(rgb) if rgb.stem.endswith("_RGB") else ():
         metadata = folder.parent / "metadata.csv"
-        if _has_columns(metadata):
+        if is_competition(folder.parent):
             table = read_csv(metadata).set_index("id").gsd
             if tile_id in table.index:
                 gsd_m = pd.to_numeric(table, errors="coerce")[tile_id]
@@ -228,15 +237,6 @@ def _folders_of(file: Path) -> list[Path]:
     if file.is_symlink() and file.exists():
         folders += _folders_of(file.parent / file.readlink())
     return list(dict.fromkeys(folders))
-
-
-def _has_columns(path: Path) -> bool:
-    """Whether a file of a competition table's name has the columns of this table."""
-    try:
-        columns = pd.read_csv(path, nrows=0, encoding_errors="replace").columns
-    except (OSError, ValueError):  # pandas' own errors are ValueErrors
-        return False
-    return set(TABLE_COLUMNS[path.name]) <= set(columns)
 
 
 def _with_paths(table: pd.DataFrame, folder: Path, files: dict[str, pd.Series]) -> pd.DataFrame:

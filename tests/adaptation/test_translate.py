@@ -322,6 +322,12 @@ def test_prepared_copies_of_the_target_make_it_no_other_target(source, tmp_path,
         find_targets(target, tiles, 64, None, ())
 
 
+def test_another_metadata_file_beside_the_target_is_ignored(source, target, tmp_path):
+    folder = shutil.copytree(target, tmp_path / "target")
+    (folder / "metadata.csv").write_text("file,date\nscene0.png,2020\n")
+    assert len(find_targets(folder, read_tables(source), 64, None, ())) == 3
+
+
 def test_images_of_other_depths_and_gsd_are_read_as_the_tiles_are(source, tmp_path):
     """Four bands of 16 bits, at twice the tiles' gsd, with a corner without data."""
     rng = np.random.default_rng(0)

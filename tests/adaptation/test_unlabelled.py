@@ -98,6 +98,18 @@ def test_metadata_without_a_pose_leave_it_unknown_with_a_warning(tiny_data, tmp_
     assert "--pose-from" not in line
 
 
+@pytest.mark.parametrize("content", ["file,date\nscene0.tif,2020\n", ""])
+def test_another_metadata_file_beside_images_is_ignored(tiny_data, tmp_path, content):
+    write_images(tmp_path / "images" / "test", 2, crs="EPSG:32633")
+    for path in sorted((tmp_path / "images" / "test").iterdir()):
+        path.rename(path.with_name(f"{path.stem}_RGB.tif"))
+    for folder in (tmp_path / "images", tmp_path / "images" / "test"):
+        (folder / "metadata.csv").write_text(content)
+    assert table_of(tiny_data, tmp_path, tmp_path / "images" / "test").gsd_m.tolist() == pytest.approx(
+        [0.5] * 2, rel=2e-3
+    )
+
+
 def test_a_crop_is_shown_in_three_colours_and_its_pose_turns_with_it(tiny_data, tmp_path):
     write_images(tmp_path / "images", size=(32, 32))
     settings = ["train.unlabelled_gsd_m=0.4", "augment.crop_px=32", "augment.crop_jitter=1"]
