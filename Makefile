@@ -205,6 +205,8 @@ lint: $(READY) ## check style and the direction of imports
 	$(PY) -m ruff format --check .
 	$(VENV)/bin/lint-imports --no-logo
 
+# A tarball without a recipe beside it is a download, not a submission.
 clean: ## remove caches and submissions; keep data/, runs/ and .venv
-	rm -rf .pytest_cache .ruff_cache .import_linter_cache *.tar.gz *.tar.gz.json .*.parts report.html demo.png demo.html
+	rm -rf .pytest_cache .ruff_cache .import_linter_cache .*.parts report.html demo.png demo.html
+	for recipe in *.tar.gz.json; do rm -f "$${recipe%.json}" "$$recipe"; done
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

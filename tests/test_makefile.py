@@ -25,14 +25,24 @@ def make(tmp_path):
     python.chmod(0o755)
     (venv / ".installed").touch()
 
-    def run(target: str, **variables: str) -> list[list[str]]:
+    def run(target: str, *flags: str, folder: Path = REPO, **variables: str) -> list[list[str]]:
         given = [f"{name}={value}" for name, value in {"VENV": venv, **variables}.items()]
-        command = [*AS_ORDINARY_USER, "make", "--silent", "-C", REPO, target, *given]
+        command = [*AS_ORDINARY_USER, "make", "--silent", "-C", folder, target, *flags, *given]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (result.returncode, result.stderr) == (0, "")
         return [json.loads(line) for line in result.stdout.splitlines() if line.startswith("[")]
 
     return run
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    """An empty folder with the Makefile, for targets that remove files."""
+    root = tmp_path / "root"
+    root.mkdir()
+    for name in ("Makefile", "requirements.txt"):
+        (root / name).symlink_to(REPO / name)
+    return root
 
 
 @pytest.mark.parametrize(
@@ -109,3 +119,12 @@ def test_lists_stay_lists_and_an_empty_image_is_none(make):
     (call,) = make("predict", RUNS="runs/a/fold0 runs/b/fold1")
     assert call[call.index("--runs") + 1 : call.index("--tta")] == ["runs/a/fold0", "runs/b/fold1"]
     assert make("demo", ARGS="--gsd 0.5") == [["-m", "geopose", "demo", "--gsd", "0.5"]]
+
+
+def test_clean_removes_no_archive_that_was_downloaded(make, root):
+    submission, download = (root / name for name in ("the file's.tar.gz", "geopose_train.tar.gz"))
+    for path in (submission, root / "the file's.tar.gz.json", root / "lost.tar.gz.json", download):
+        path.touch()
+    (root / ".the file's.tar.gz.parts").mkdir()
+    make("clean", folder=root)
+    assert {path.name for path in root.iterdir()} == {"Makefile", "requirements.txt", download.name}
