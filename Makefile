@@ -37,6 +37,8 @@ export MALLOC_MMAP_MAX_ = 0
 export MALLOC_TRIM_THRESHOLD_ = 8589934592
 export MALLOC_TOP_PAD_ = 268435456
 
+# A target's commands use all cores themselves, and `submission` scores what it has predicted before.
+.NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help setup data folds prepare train predict submission verify score oof ablation blend compare splits adapt release demo report tensorboard docs bench test lint clean
 

@@ -12,7 +12,10 @@ from helpers import REPO
 DATA, OUT, IMAGE = "my data", "the file's.tar.gz", 'a "new" town.tif'
 # Root may write into read-only folders, unless it gives up this right.
 AS_ORDINARY_USER = ["setpriv", "--bounding-set=-dac_override"] if os.getuid() == 0 else []
-SAYS_ITS_ARGUMENTS = "import json, sys; print(json.dumps(sys.argv[1:]))"
+# Predicting takes longer than scoring.
+SAYS_ITS_ARGUMENTS = (
+    'import json, sys, time; time.sleep(0.3 * ("predict.py" in sys.argv)); print(json.dumps(sys.argv[1:]))'
+)
 
 
 @pytest.fixture
@@ -73,6 +76,11 @@ def root(tmp_path) -> Path:
 def test_a_path_with_spaces_is_one_argument(make, target, words):
     calls = make(target, DATA=DATA, OUT=OUT, IMAGE=IMAGE, RUN="my run/fold0")
     assert any(set(words) <= set(call) for call in calls), calls
+
+
+def test_a_submission_is_scored_after_it_was_predicted(make):
+    predict, validate = make("submission", "--jobs=4", DATA=DATA, RUNS="runs/a/fold0")
+    assert predict[0] == "predict.py" and validate[2] == "validate"
 
 
 def test_real_images_replace_the_other_cities(make):
