@@ -91,9 +91,10 @@ score: $(READY) ## validate OUT, and score it if DATA has the truth of its test 
 	then $(PY) -m geopose evaluate --truth $(call quoted,$(DATA)/truth) --pred $(call quoted,$(OUT)); \
 	else echo $(call quoted,$(DATA) has no truth/ folder: $(OUT) cannot be scored here); fi
 
-# It needs one run per fold: make train FOLD=0, FOLD=1, ...
+# It needs one run per fold: make train FOLD=0, FOLD=1, ... Without any, the command would take all runs on DATA.
+FOLD_RUNS = $(or $(RUNS),$(wildcard $(RUN_DIR)/fold*),$(error no run in $(RUN_DIR)/; train one per fold with 'make train FOLD=0' and so on, or give RUNS))
 oof: $(READY) ## out-of-fold predictions of all folds of CONFIG (or of RUNS), their score, and a height calibration
-	$(PY) -m geopose oof --data $(call quoted,$(DATA)) --runs $(or $(RUNS),$(wildcard $(RUN_DIR)/fold*)) --out $(call quoted,$(RUN_DIR)/oof)
+	$(PY) -m geopose oof --data $(call quoted,$(DATA)) --runs $(FOLD_RUNS) --out $(call quoted,$(RUN_DIR)/oof)
 
 ablation: folds ## train the variants of configs/ablation/lite0.yaml on one budget; table in docs/ablation.md
 	$(PY) -m geopose compare configs/ablation/lite0.yaml --data $(call quoted,$(DATA)) --folds $(call quoted,$(SPLITS)) --fold $(FOLD)

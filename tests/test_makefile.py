@@ -32,7 +32,7 @@ def make(tmp_path):
         given = [f"{name}={value}" for name, value in {"VENV": venv, **variables}.items()]
         command = [*AS_ORDINARY_USER, "make", "--silent", "-C", folder, target, *flags, *given]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert (result.returncode, result.stderr) == (0, "")
+        assert result.returncode == 0 and not result.stderr, result.stderr
         return [json.loads(line) for line in result.stdout.splitlines() if line.startswith("[")]
 
     return run
@@ -74,7 +74,7 @@ def root(tmp_path) -> Path:
     ],
 )
 def test_a_path_with_spaces_is_one_argument(make, target, words):
-    calls = make(target, DATA=DATA, OUT=OUT, IMAGE=IMAGE, RUN="my run/fold0")
+    calls = make(target, DATA=DATA, OUT=OUT, IMAGE=IMAGE, RUN="my run/fold0", RUNS="runs/a/fold0")
     assert any(set(words) <= set(call) for call in calls), calls
 
 
@@ -127,6 +127,16 @@ def test_lists_stay_lists_and_an_empty_image_is_none(make):
     (call,) = make("predict", RUNS="runs/a/fold0 runs/b/fold1")
     assert call[call.index("--runs") + 1 : call.index("--tta")] == ["runs/a/fold0", "runs/b/fold1"]
     assert make("demo", ARGS="--gsd 0.5") == [["-m", "geopose", "demo", "--gsd", "0.5"]]
+
+
+def test_out_of_fold_predictions_are_of_the_runs_of_the_config(make, root):
+    with pytest.raises(AssertionError, match=r"no run in runs/my_config/; train .*, or give RUNS"):
+        make("oof", folder=root, CONFIG="configs/my_config.yaml")
+    runs = [f"runs/my_config/fold{fold}" for fold in range(2)]
+    for run in runs:
+        (root / run).mkdir(parents=True)
+    (call,) = make("oof", folder=root, CONFIG="configs/my_config.yaml")
+    assert call[call.index("--runs") + 1 : call.index("--out")] == runs
 
 
 def test_clean_removes_no_archive_that_was_downloaded(make, root):
