@@ -122,61 +122,55 @@ adapt: folds ## what unlabelled images of other cities, or of REAL, are worth; d
 	    $(if $(REAL),--test $(call quoted,$(REAL)) --unlabelled $(call quoted,$(REAL)/test) --without true_labels \
 	    --runs runs/adapt_real --out docs/adapt_real,--test data/other --unlabelled data/other/train)
 
+# The mean of a run, and of others that follow a comma. It is made anew each time: its run may have been trained again.
+release_mean = rm -rf runs/$(1)/mean && $(PY) -m geopose release --run runs/$(1)/fold0 $(2) --out runs/$(1)/mean
+
 # The released run uses tiles of other seeds than the default, and larger ones. lite0_walls, lite0_turn and lite0_large
 # want a GPU and many cores. Each later stage starts from a mean of those before, most on other tiles. lite0_sharp trains
 # the refiner alone, lite0_gsd the table over gsd. From lite0_tone on, all images have one median brightness.
 release: $(READY) ## train runs/synthetic_lite0/fold0 again: configs lite0_walls, lite0_towers, lite0_downtown, lite0_districts, lite0_rivers, lite0_sharp, lite0_turn, lite0_north, lite0_tall, lite0_large, lite0_gsd, lite0_tone, lite0_decks
 	$(PY) -m geopose synthesize --out data/synthetic-walls --train 400 --test 8 --size 1024 --seed 1
 	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_walls.yaml DATA=data/synthetic-walls FOLDS=40 FOLD=0
-	[ -d runs/lite0_walls/mean ] || $(PY) -m geopose release --run runs/lite0_walls/fold0 --out runs/lite0_walls/mean
+	$(call release_mean,lite0_walls)
 	$(PY) -m geopose synthesize --out data/synthetic-towers --train 450 --test 8 --size 768 --seed 3
 	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_towers.yaml DATA=data/synthetic-towers SPLIT=cluster FOLDS=45 \
 	    FOLD=0
-	[ -d runs/lite0_towers/mean ] || $(PY) -m geopose release --run runs/lite0_towers/fold0 --others runs/lite0_walls/mean \
-	    --out runs/lite0_towers/mean
+	$(call release_mean,lite0_towers,--others runs/lite0_walls/mean)
 	$(PY) -m geopose synthesize --out data/synthetic-downtown --train 450 --test 8 --size 768 --seed 4 --downtown-share 0.5
 	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_downtown.yaml DATA=data/synthetic-downtown SPLIT=cluster \
 	    FOLDS=15 FOLD=0
-	[ -d runs/lite0_downtown/mean ] || $(PY) -m geopose release --run runs/lite0_downtown/fold0 --others runs/lite0_towers/mean \
-	    --out runs/lite0_downtown/mean
+	$(call release_mean,lite0_downtown,--others runs/lite0_towers/mean)
 	$(PY) -m geopose synthesize --out data/synthetic-districts --train 450 --test 8 --size 768 --seed 5 --downtown-share 0.35
 	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_districts.yaml DATA=data/synthetic-districts SPLIT=cluster \
 	    FOLDS=15 FOLD=0
-	[ -d runs/lite0_districts/mean ] || $(PY) -m geopose release --run runs/lite0_districts/fold0 \
-	    --others runs/lite0_downtown/fold0 runs/lite0_towers/mean --out runs/lite0_districts/mean
+	$(call release_mean,lite0_districts,--others runs/lite0_downtown/fold0 runs/lite0_towers/mean)
 	$(PY) -m geopose synthesize --out data/synthetic-rivers --train 800 --test 8 --size 768 --seed 6 --downtown-share 0.35
 	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_rivers.yaml DATA=data/synthetic-rivers SPLIT=cluster FOLDS=15 \
 	    FOLD=0
-	[ -d runs/lite0_rivers/mean ] || $(PY) -m geopose release --run runs/lite0_rivers/fold0 --others runs/lite0_districts/mean \
-	    --out runs/lite0_rivers/mean
+	$(call release_mean,lite0_rivers,--others runs/lite0_districts/mean)
 	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_sharp.yaml DATA=data/synthetic-rivers SPLIT=cluster FOLDS=15 \
 	    FOLD=0
-	[ -d runs/lite0_sharp/mean ] || $(PY) -m geopose release --run runs/lite0_sharp/fold0 --out runs/lite0_sharp/mean
+	$(call release_mean,lite0_sharp)
 	$(PY) -m geopose synthesize --out data/synthetic-turn --train 1200 --test 8 --size 768 --seed 8 --downtown-share 0.35
 	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_turn.yaml DATA=data/synthetic-turn SPLIT=cluster FOLDS=40 FOLD=0
-	[ -d runs/lite0_turn/mean ] || $(PY) -m geopose release --run runs/lite0_turn/fold0 --others runs/lite0_sharp/mean \
-	    --out runs/lite0_turn/mean
+	$(call release_mean,lite0_turn,--others runs/lite0_sharp/mean)
 	$(PY) -m geopose synthesize --out data/synthetic-north --train 800 --test 8 --size 768 --seed 9 --downtown-share 0.35
 	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_north.yaml DATA=data/synthetic-north SPLIT=cluster FOLDS=15 \
 	    FOLD=0
-	[ -d runs/lite0_north/mean ] || $(PY) -m geopose release --run runs/lite0_north/fold0 --others runs/lite0_turn/mean \
-	    --out runs/lite0_north/mean
+	$(call release_mean,lite0_north,--others runs/lite0_turn/mean)
 	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_tall.yaml DATA=data/synthetic-north SPLIT=cluster FOLDS=15 \
 	    FOLD=0
-	[ -d runs/lite0_tall/mean ] || $(PY) -m geopose release --run runs/lite0_tall/fold0 --others runs/lite0_north/mean \
-	    --out runs/lite0_tall/mean
+	$(call release_mean,lite0_tall,--others runs/lite0_north/mean)
 	$(PY) -m geopose synthesize --out data/synthetic-many --train 2400 --test 8 --size 768 --seed 12 --downtown-share 0.35
 	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_large.yaml DATA=data/synthetic-many SPLIT=cluster FOLDS=60 \
 	    FOLD=0
-	[ -d runs/lite0_large/mean ] || $(PY) -m geopose release --run runs/lite0_large/fold0 --others runs/lite0_tall/mean \
-	    --out runs/lite0_large/mean
+	$(call release_mean,lite0_large,--others runs/lite0_tall/mean)
 	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_gsd.yaml DATA=data/synthetic-north SPLIT=cluster FOLDS=15 \
 	    FOLD=0
 	$(PY) -m geopose synthesize --out data/synthetic-tone --train 1200 --test 8 --size 768 --seed 13 --downtown-share 0.35
 	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_tone.yaml DATA=data/synthetic-tone SPLIT=cluster FOLDS=30 \
 	    FOLD=0
-	[ -d runs/lite0_tone/mean ] || $(PY) -m geopose release --run runs/lite0_tone/fold0 --others runs/lite0_gsd/fold0 \
-	    --run-weights 1 2 --out runs/lite0_tone/mean
+	$(call release_mean,lite0_tone,--others runs/lite0_gsd/fold0 --run-weights 1 2)
 	$(PY) -m geopose synthesize --out data/synthetic-decks --train 1200 --test 8 --size 768 --seed 14 --downtown-share 0.35
 	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_decks.yaml DATA=data/synthetic-decks SPLIT=cluster FOLDS=30 \
 	    FOLD=0

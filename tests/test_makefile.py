@@ -139,6 +139,17 @@ def test_out_of_fold_predictions_are_of_the_runs_of_the_config(make, root):
     assert call[call.index("--runs") + 1 : call.index("--out")] == runs
 
 
+def test_a_release_makes_no_stage_start_from_an_old_mean(make, root):
+    kept, old = root / "runs" / "synthetic_lite0", root / "runs" / "lite0_walls" / "mean"
+    (kept / "new").mkdir(parents=True)  # what the last command would have written
+    old.mkdir(parents=True)
+    calls = make("release", folder=root)
+    assert not old.exists()
+    walls, towers = ["runs/lite0_walls/fold0", "runs/lite0_walls/mean"], "runs/lite0_towers/mean"
+    assert ["-m", "geopose", "release", "--run", walls[0], "--out", walls[1]] in calls
+    assert any(call[-2:] == ["--out", towers] and call[5:7] == ["--others", walls[1]] for call in calls)
+
+
 def test_clean_removes_no_archive_that_was_downloaded(make, root):
     submission, download = (root / name for name in ("the file's.tar.gz", "geopose_train.tar.gz"))
     for path in (submission, root / "the file's.tar.gz.json", root / "lost.tar.gz.json", download):
