@@ -27,9 +27,10 @@ RUN_DIR := runs/$(basename $(notdir $(CONFIG)))
 quoted = '$(subst ','\'',$(1))'
 
 # Folds lie beside the data. A read-only folder that has none, such as /kaggle/input/geopose, gets them in data/geopose.
-FOLDS_CSV := folds-$(SPLIT)$(FOLDS).csv
-READ_ONLY := $(shell cd $(call quoted,$(DATA)) >/dev/null 2>&1 && [ ! -w . ] && [ ! -e $(call quoted,$(FOLDS_CSV)) ] && echo yes)
-SPLITS := $(if $(READ_ONLY),data/$(shell basename $(call quoted,$(DATA))),$(DATA))/$(FOLDS_CSV)
+# $(call folds_csv,stratified10) is the path of such a file.
+read_only = $(shell cd $(call quoted,$(DATA)) >/dev/null 2>&1 && [ ! -w . ] && [ ! -e $(call quoted,folds-$(1).csv) ] && echo yes)
+folds_csv = $(if $(call read_only,$(1)),data/$(shell basename $(call quoted,$(DATA))),$(DATA))/folds-$(1).csv
+SPLITS := $(call folds_csv,$(SPLIT)$(FOLDS))
 
 # By default glibc returns large tensors to the system after each use. Allocating them again takes half of the time of a
 # training on a CPU. These settings make it keep the memory.
@@ -104,7 +105,7 @@ compare: folds ## train lite0_imagenet and the baseline's recipe for equal minut
 
 splits: $(READY) ## train lite0_imagenet on three kinds of folds; table in docs/splits.md (an hour and a half)
 	@for split in stratified cluster group; do $(MAKE) --no-print-directory folds SPLIT=$$split FOLDS=4 || exit 1; done
-	$(PY) -m geopose compare configs/splits/lite0.yaml --data $(call quoted,$(DATA)) --folds $(call quoted,$(DATA)/folds-stratified4.csv)
+	$(PY) -m geopose compare configs/splits/lite0.yaml --data $(call quoted,$(DATA)) --folds $(call quoted,$(call folds_csv,stratified4))
 
 # Short epochs give a run more than five checkpoints, of which it keeps five.
 blend: folds ## train lite0_imagenet on three folds and lite0_rdtsc on two, and blend them in many ways; docs/blending.md (two hours)

@@ -121,6 +121,7 @@ def test_folds_of_a_read_only_folder_lie_elsewhere(make, tmp_path):
         calls = make("train", DATA=str(data), SPLIT="cluster", FOLDS="5")
         assert f"data.folds={expected}" in calls[-1]
         assert [call[call.index("--out") + 1] for call in calls if "--out" in call] == ([] if there else [expected])
+    assert "--folds data/read only/folds-stratified4.csv" in " ".join(make("splits", DATA=str(data))[-1])
 
 
 def test_lists_stay_lists_and_an_empty_image_is_none(make):

@@ -48,9 +48,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Place:
-    """Where the data of trainings is and where their runs go. A list may write {data}, {test}, {unlabelled} and {runs}.
+    """Where the data of trainings is and where their runs go.
 
-    test: a competition folder whose test half is scored. unlabelled: a folder of images, or None.
+    A list may write {data}, {test}, {unlabelled}, {runs} and {folds_folder}, the folder of the file folds. test: a
+    competition folder whose test half is scored. unlabelled: a folder of images, or None.
     """
 
     data: str
@@ -62,7 +63,7 @@ class Place:
 
     def fill(self, word: str) -> str:
         """A word with {data} and so on replaced. Other braces stay. Raises UserError for what was not given."""
-        for name, value in asdict(self).items():
+        for name, value in (asdict(self) | {"folds_folder": Path(self.folds).parent}).items():
             if f"{{{name}}}" in word:
                 if value is None:
                     raise UserError(f"{word}: give --{name} DIR, or leave the variant out by --without")

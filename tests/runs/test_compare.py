@@ -134,6 +134,14 @@ def test_images_without_tables_are_scored_by_their_names(folders, monkeypatch):
     assert scores[0] == pytest.approx(scores[1], abs=0.02)
 
 
+def test_a_list_finds_other_folds_beside_the_given_ones():
+    """They need not lie in the data's folder, which may be read-only."""
+    plan = read_plan(REPO / "configs" / "splits" / "lite0.yaml")
+    jobs = list_jobs(plan, plan.variants, plan.seeds, Place("data", "elsewhere/folds.csv", 0, "data", None, REPO))
+    folds = {word for job in jobs for word in job.overrides if word.endswith("4.csv")}
+    assert folds == {f"data.folds=elsewhere/folds-{split}4.csv" for split in ("stratified", "cluster", "group")}
+
+
 def test_a_list_that_needs_images_says_so():
     plan, place = read_plan(LIST), Place("data", "folds.csv", 0, "other", None, REPO / "runs")
     with pytest.raises(UserError, match=r"--to|give --unlabelled DIR, or leave the variant out by --without"):
