@@ -17,7 +17,8 @@ from geopose.io.tables import truth_folder
 from geopose.runs.compare import run_process
 from geopose.runs.folder import checkpoint_paths, is_finished
 from geopose.runs.origin import describe_origin
-from geopose.scoring.evaluate import evaluate
+from geopose.scoring.evaluate import evaluate_complete
+from geopose.scoring.metrics import mean_score
 
 LIST_KEYS = {"runs", "parts"}
 ROW_KEYS = {"name", "runs", "flags", "write_up"}
@@ -120,10 +121,10 @@ def refuse_missing(ways: list[Way]) -> None:
 
 
 def score(way: Way, data: str, folder: Path) -> dict:
-    """Predict the test half in a way, unless that is done, and score it. Returns what the evaluate command computes."""
+    """Predict the test half in a way, unless that is done, and score it. Returns what evaluate_complete returns."""
     tarball = way.tarball(folder)
     run_process("predict", "--data", data, "--runs", *way.runs, "--out", tarball, *way.flags)
-    return evaluate(truth_folder(data), tarball).scores
+    return evaluate_complete(truth_folder(data), tarball)
 
 
 def format_ways(ways: list[Way], scores: list[dict]) -> str:
@@ -132,8 +133,7 @@ def format_ways(ways: list[Way], scores: list[dict]) -> str:
     lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
     first: dict[str, float] = {}
     for way, result in zip(ways, scores, strict=True):
-        cities = result["cities"].values()
-        agl, vflow, angle = (sum(c[k] for c in cities) / len(cities) for k in ("agl_r2", "vflow_r2", "angle_error_deg"))
+        agl, vflow, angle = (mean_score(result, key) for key in ("agl_r2", "vflow_r2", "angle_error_deg"))
         r2 = result["final_r2"]
         change = f"{r2 - first[way.part]:+.4f}" if way.part in first else ""
         first.setdefault(way.part, r2)

@@ -18,7 +18,7 @@ from geopose.config import load_config
 from geopose.io.tables import truth_folder
 from geopose.runs.compare_table import Page, describe, describe_missing
 from geopose.runs.plan import Job, Place, best_variants, list_jobs, read_plan
-from geopose.scoring.evaluate import evaluate
+from geopose.scoring.evaluate import evaluate_complete
 
 
 def main() -> int:
@@ -97,7 +97,7 @@ def run_job(job: Job, test: str, flags: list[str]) -> dict:
         run_process(*job.before)
     if not job.variant.run:
         run_process("train", job.variant.config, *job.overrides)
-    return describe(job, evaluate(truth_folder(test), predict(job, Path(test), flags)).scores)
+    return describe(job, evaluate_complete(truth_folder(test), predict(job, Path(test), flags)))
 
 
 def predict(job: Job, test: Path, flags: list[str]) -> Path:

@@ -11,6 +11,7 @@ from geopose.io.tables import write_csv
 from geopose.runs.folder import read_manifest, run_config
 from geopose.runs.origin import describe_origin
 from geopose.runs.plan import Job
+from geopose.scoring.metrics import mean_score
 
 COLUMNS = ("score", "range", "unexplained", "AGL R2", "VFLOW R2", "slope", "angle error", "validation R2")
 COLUMNS += ("steps", "crops/s", "seconds")
@@ -38,25 +39,16 @@ def describe_missing(job: Job) -> dict:
 
 def describe(job: Job, scores: dict) -> dict:
     """One row of the table."""
-    manifest, by_city = read_manifest(job.run_dir), scores["cities"]
-    cities = by_city.values()
-    crop_px = run_config(job.run_dir).augment.crop_px
-
-    def mean(key: str) -> float:
-        return sum(city[key] for city in cities) / len(cities)
-
+    manifest, crop_px = read_manifest(job.run_dir), run_config(job.run_dir).augment.crop_px
     return describe_missing(job) | {
         "score": scores["final_r2"],
-        "agl_r2": mean("agl_r2"),
-        "vflow_r2": mean("vflow_r2"),
-        "angle_error_deg": mean("angle_error_deg"),
-        "agl_slope": mean("agl_slope"),
+        **{key: mean_score(scores, key) for key in ("agl_r2", "vflow_r2", "angle_error_deg", "agl_slope")},
         "validation_r2": manifest["checkpoints"][0]["r2"],
         "optimizer_steps": manifest["optimizer_steps"],
         "crops_per_second": manifest["crops_seen"] / manifest["seconds"],
         "megapixels_seen": manifest["crops_seen"] * crop_px**2 / 1e6,
         "seconds": manifest["seconds"],
-        **{f"r2_{name}": city["r2"] for name, city in by_city.items()},
+        **{f"r2_{name}": city["r2"] for name, city in scores["cities"].items()},
     }
 
 

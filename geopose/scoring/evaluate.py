@@ -22,7 +22,7 @@ from geopose.io.names import agl_name, city_of, label_of, vflow_name
 from geopose.io.poses import VflowLabel, parse_vflow, read_pose
 from geopose.io.rasters import MIXED_UNITS, check_heights, decode_agl
 from geopose.io.tables import find_labels
-from geopose.scoring.metrics import HeightSums, PoseScores, height_sums
+from geopose.scoring.metrics import HeightSums, PoseScores, height_sums, mean_score
 from geopose.scoring.submission import read_predictions
 
 MAX_WORKERS = 8  # each holds a few float64 tiles: 200 MB at 2048 px
@@ -92,6 +92,15 @@ def evaluate(truth: str | Path, pred: str | Path, each_image: bool = False, true
     if not failed and not any(tile.heights.pixels for tile in tiles.values()):
         raise UserError(f"{truth}: no pixel of its heights is known, so there is nothing to score; give other labels")
     return Evaluation(scores.compute(), failed, unknown)
+
+
+def evaluate_complete(truth: str | Path, pred: str | Path, each_image: bool = False) -> dict:
+    """The scores of evaluate. Raises UserError when a true tile has no valid prediction, which would score 0."""
+    evaluation = evaluate(truth, pred, each_image)
+    if evaluation.failed:
+        names = list_some(list(evaluation.failed))
+        raise UserError(f"{pred}: no complete prediction for {names}; predict their images, or remove their labels")
+    return evaluation.scores
 
 
 def _score_heights(tile_id: str, content: bytes, agl_path: str, vflow_path: str) -> ScoredTile:
@@ -174,7 +183,7 @@ def format_images(scores: dict) -> str:
         "angle_error_deg": ("angle deg", ".2f"),
         "scale_error_px_per_m": ("scale px/m", ".3f"),
     }
-    means = {key: sum(row[key] for row in images.values()) / len(images) for key in columns}
+    means = {key: mean_score(scores, key) for key in columns}
     return _format_table("image", {**images, "mean": means}, columns)
 
 

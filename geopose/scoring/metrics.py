@@ -168,6 +168,12 @@ class PoseScores:
         self.sums[self.cities.index(city)] += torch.tensor([row.get(c, 0.0) for c in COLUMNS], dtype=torch.float64)
 
 
+def mean_score(scores: dict, key: str) -> float:
+    """Mean of one figure over the cities of PoseScores.compute's result. NaN does not count, unless all are NaN."""
+    values = [city[key] for city in scores["cities"].values() if not math.isnan(city[key])]
+    return sum(values) / len(values) if values else math.nan
+
+
 def _city_scores(row: dict[str, float]) -> dict:
     agl_total = row["agl_squared"] - row["agl"] ** 2 / max(row["pixels"], 1)
     flow_total = row["flow_squared"] - row["flow"] ** 2 / max(2 * row["pixels"], 1)  # x and y have one common mean

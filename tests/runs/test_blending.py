@@ -1,6 +1,7 @@
 """Ways to blend runs are predicted by the predict command, scored and tabulated; missing runs are named."""
 
 import json
+import math
 import sys
 
 import pytest
@@ -102,6 +103,9 @@ def test_weights_are_counted_up_to_the_next_flag():
 
 def test_changes_count_from_the_first_row_of_their_part():
     ways = [Way(part, name, ()) for part in ("views", "folds") for name in ("one", "two")]
-    cities = {"ARG": {"agl_r2": 0.5, "vflow_r2": 0.25, "angle_error_deg": 3.0}}
+    city = {"agl_r2": 0.5, "vflow_r2": 0.25, "angle_error_deg": 3.0}
+    cities = {"ARG": city, "OMA": city | {"angle_error_deg": math.nan}}
     table = format_ways(ways, [{"final_r2": r2, "cities": cities} for r2 in (0.1, 0.3, 0.6, 0.5)]).splitlines()
-    assert [line.split("|")[4].strip() for line in table[2:]] == ["", "+0.2000", "", "-0.1000"]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table[2:]]
+    assert [row[3] for row in rows] == ["", "+0.2000", "", "-0.1000"]
+    assert {row[6] for row in rows} == {"3.0°"}

@@ -12,7 +12,7 @@ from helpers import assert_user_error, run, write_label, write_tif
 from geopose.cli import UserError
 from geopose.io.tables import find_labels
 from geopose.scoring import evaluate as evaluate_module
-from geopose.scoring.evaluate import evaluate
+from geopose.scoring.evaluate import evaluate, evaluate_complete, format_images
 from geopose.scoring.submission import SubmissionWriter, encode_prediction, validate
 
 
@@ -293,6 +293,25 @@ def test_true_poses_need_no_predicted_ones(competition, pred):
     assert evaluate(competition / "truth", pred, true_poses=True).scores == whole
     next(pred.glob("ARG*_AGL.tif")).unlink()
     assert evaluate(competition / "truth", pred, true_poses=True).scores["cities"]["ARG"]["r2"] == 0
+
+
+def test_a_mean_over_images_leaves_out_what_an_image_does_not_have(competition, pred):
+    """Flat ground has no slope, and an image without a pose has no angle error."""
+    slopes = [row["agl_slope"] for row in evaluate(competition, pred, each_image=True).scores["cities"].values()]
+    write_tif(competition / "truth" / "ARG_aaaaaa_AGL.tif", np.zeros((24, 32), np.uint16))
+    (pred / "OMA_bbbbbb_VFLOW.json").unlink()
+    scores = evaluate(competition, pred, each_image=True).scores
+    assert np.isnan(scores["cities"]["ARG_aaaaaa"]["agl_slope"])
+    assert np.isnan(scores["cities"]["OMA_bbbbbb"]["angle_error_deg"])
+    mean = format_images(scores).splitlines()[-1].split()
+    assert mean[3:5] == [f"{np.mean(slopes[1:-1]):.2f}", f"{np.degrees(0.1):.2f}"]
+
+
+def test_a_table_of_runs_needs_a_prediction_of_every_label(competition, pred):
+    assert evaluate_complete(competition, pred) == evaluate(competition, pred).scores
+    (pred / "ATL_aaaaaa_AGL.tif").unlink()
+    with pytest.raises(UserError, match=r"pred: no complete prediction for ATL_aaaaaa; predict"):
+        evaluate_complete(competition, pred)
 
 
 def test_the_table_of_images(competition, pred):
