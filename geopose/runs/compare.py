@@ -6,15 +6,17 @@ an interruption the same command goes on: finished work is skipped, and an unfin
 include the truth of the test half.
 """
 
-import glob
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
 from geopose.cli import Parser, UserError, list_some, print_error
 from geopose.config import load_config
+from geopose.io.files import write_bytes
+from geopose.io.image_folder import list_images
 from geopose.io.tables import truth_folder
 from geopose.runs.compare_table import Page, describe, describe_missing
 from geopose.runs.plan import Job, Place, best_variants, list_jobs, read_plan
@@ -97,15 +99,20 @@ def run_job(job: Job, test: str, flags: list[str]) -> dict:
         run_process(*job.before)
     if not job.variant.run:
         run_process("train", job.variant.config, *job.overrides)
-    return describe(job, evaluate_complete(truth_folder(test), predict(job, Path(test), flags)))
+    return describe(job, evaluate_complete(truth_folder(test), predict(job.run_dir, Path(test), job.folder, flags)))
 
 
-def predict(job: Job, test: Path, flags: list[str]) -> Path:
-    """The tarball of a competition folder's test half, or the folder of predictions of images in any other folder."""
-    tables = (test / "geopose_test.csv").exists()
-    out = job.folder / ("submission.tar.gz" if tables else "predictions")
-    source = ("--data", test) if tables else ("--images-from", f"{glob.escape(str(test / 'test'))}/*")
-    run_process("predict", *source, "--runs", job.run_dir, "--out", out, *flags)
+def predict(run: Path, test: Path, folder: Path, flags: Iterable[str]) -> Path:
+    """Predict a competition folder's test half into a tarball, or the images of test/ into a folder. Returns its path.
+
+    folder: where it lies. flags: arguments of the predict command. Images that are predicted already are skipped.
+    """
+    if (test / "geopose_test.csv").exists():
+        source, out = ("--data", test), folder / "submission.tar.gz"
+    else:
+        source, out = ("--images-from", folder / "images.txt"), folder / "predictions"
+        write_bytes(source[1], "".join(f"{image}\n" for image in list_images(test / "test")).encode())
+    run_process("predict", *source, "--runs", run, "--out", out, *flags)
     return out
 
 

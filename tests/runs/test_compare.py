@@ -123,6 +123,9 @@ def test_images_without_tables_are_scored_by_their_names(folders, monkeypatch):
         for name in (agl_name, vflow_name):
             tile = image.stem.removesuffix("_RGB")
             shutil.copy(folders / "other" / "truth" / name(tile), images / "truth" / name(image.stem))
+    for beside in ("town.tif.aux.xml", "town.json", "town.IMD"):
+        (images / "test" / beside).write_text("no image")
+    (images / "test" / "more").mkdir()
     others = [variant.name for variant in read_plan(LIST).variants if variant.name != "released"]
     scores = []
     for test in (folders / "other", images):
