@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from geopose.cli import Parser, UserError
 from geopose.config import read_yaml
-from geopose.io.files import write_bytes
+from geopose.io.files import make_room, write_bytes
 from geopose.io.tables import truth_folder
 from geopose.runs.compare import run_process
 from geopose.runs.folder import checkpoint_paths, is_finished
@@ -60,6 +60,7 @@ def main() -> int:
     ways = read_ways(args.list)
     truth_folder(args.data)  # data that cannot be scored are refused before anything is predicted
     refuse_missing(ways)
+    make_room(args.out)
     scores = [score(way, args.data, args.work) for way in ways]
     table = f"# What blending is worth\n\n{describe_origin(args.data)}\n\n{format_ways(ways, scores)}"
     write_bytes(args.out, table.encode())

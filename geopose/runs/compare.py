@@ -15,7 +15,7 @@ import pandas as pd
 
 from geopose.cli import Parser, UserError, list_some, print_error
 from geopose.config import load_config
-from geopose.io.files import write_bytes
+from geopose.io.files import make_room, write_bytes
 from geopose.io.image_folder import list_images
 from geopose.io.tables import truth_folder
 from geopose.runs.compare_table import Page, describe, describe_missing
@@ -33,8 +33,10 @@ def main() -> int:
     jobs = list_jobs(plan, plan.variants, plan.seeds, place)
     for job in jobs:
         load_config(job.variant.config, job.overrides)  # a typo in any variant is reported before training starts
-
     page = Page(out, f"Variants of {args.list}", args.data)
+    for path in (page.markdown, page.csv):
+        make_room(path)
+
     table = run_jobs(jobs, pd.DataFrame(), test, plan.predict, page)
     scores = table.groupby("variant").score.mean().dropna()
     finals = list_jobs(plan, best_variants(plan, scores.to_dict()), plan.finals.seeds, place)

@@ -62,12 +62,15 @@ class Page:
 
     @property
     def markdown(self) -> Path:
-        return self.out.with_suffix(".md")
+        return Path(f"{self.out}.md")
+
+    @property
+    def csv(self) -> Path:
+        return Path(f"{self.out}.csv")
 
     def write(self, table: pd.DataFrame) -> None:
         """Write both files."""
-        self.out.parent.mkdir(parents=True, exist_ok=True)
-        write_csv(table, self.out.with_suffix(".csv"))
+        write_csv(table, self.csv)
         text = f"# {self.title}\n\n{describe_origin(self.data)}\n\n{format_table(table)}\n{COLUMN_NOTES}"
         write_bytes(self.markdown, text.encode())
 

@@ -80,6 +80,14 @@ def test_each_missing_run_is_named_once_with_a_row(tmp_path):
     assert f"{tmp_path / 'none'} is no finished run (views, both); train" in str(error.value)
 
 
+def test_a_table_that_cannot_be_written_is_refused_before_anything_is_predicted(job, monkeypatch, tmp_path):
+    listed = write_list(tmp_path / "ways.yaml", [{"name": "none", "runs": ["a"]}], a=job / "runs" / "fold0")
+    monkeypatch.setattr(blending, "run_process", lambda *_: pytest.fail("predicted"))
+    monkeypatch.setattr(sys, "argv", ["blend", str(listed), "--data", str(job / "data"), "--out", str(tmp_path)])
+    with pytest.raises(UserError, match="is a folder"):
+        blending.main()
+
+
 @pytest.mark.parametrize(
     ("row", "words"),
     [

@@ -1,5 +1,6 @@
 """The whole list of `make adapt` on tiny tiles: interrupted, with a row that fails, to its end, and on images alone."""
 
+import math
 import shutil
 import sys
 
@@ -12,6 +13,7 @@ from helpers import REPO, TINY, make_folds, run
 from geopose.cli import UserError
 from geopose.io.names import agl_name, vflow_name
 from geopose.runs import compare
+from geopose.runs.compare_table import Page
 from geopose.runs.plan import Place, best_variants, list_jobs, read_plan
 
 LIST = REPO / "configs" / "adapt" / "lite0.yaml"
@@ -156,6 +158,21 @@ def test_a_list_that_needs_images_says_so():
     assert [variant.name for variant in best_variants(plan, {"source_only": 0.9, "feature_tie": 0.1})] == [
         "feature_tie"
     ]
+
+
+def test_tables_are_named_by_the_whole_prefix(tmp_path):
+    rows = pd.DataFrame([{"variant": "first", "settings": "", "seed": 42, "score": math.nan}])
+    for name in ("crop_0.5", "crop_0.7"):
+        Page(tmp_path / "docs" / name, name, "data").write(rows)
+    names = {path.name for path in (tmp_path / "docs").iterdir()}
+    assert names == {"crop_0.5.md", "crop_0.5.csv", "crop_0.7.md", "crop_0.7.csv"}
+
+
+def test_tables_that_cannot_be_written_are_refused_before_anything_is_trained(folders, monkeypatch, tmp_path):
+    (tmp_path / "table.csv").mkdir()
+    words = ("--without", *(variant.name for variant in read_plan(LIST).variants if variant.name != "source_only"))
+    with pytest.raises(UserError, match=r"table\.csv: is a folder"):
+        compare_with(monkeypatch, folders, lambda *_: pytest.fail("trained"), *words, "--out", tmp_path / "table")
 
 
 @pytest.mark.parametrize(
