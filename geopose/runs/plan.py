@@ -10,6 +10,8 @@ from omegaconf import OmegaConf
 from geopose.cli import UserError
 from geopose.config import read_yaml
 
+EXAMPLE = "see configs/ablation/lite0.yaml"
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -91,12 +93,16 @@ def read_plan(path: str | Path, without: Iterable[str] = ()) -> Plan:
 
     A variant is a list of settings, or a mapping with the fields of Variant.
     """
-    listed = OmegaConf.to_container(read_yaml(path, "see configs/ablation/lite0.yaml"))
+    listed = OmegaConf.to_container(read_yaml(path, EXAMPLE))
     refuse_odd_keys(str(path), listed, Plan, {"config", "budget", "variants"})
+    if not isinstance(listed["variants"], dict):
+        raise UserError(f"{path}: variants must have names, each with its settings; {EXAMPLE}")
     variants = {}
     for name, given in listed["variants"].items():
         row = given if isinstance(given, dict) else {"settings": given}
         refuse_odd_keys(f"{path}: {name}", row, Variant)
+        if not isinstance(row.get("settings", []), list):
+            raise UserError(f"{path}: {name}: its settings must be a list, [] for none; {EXAMPLE}")
         variants[name] = Variant(**{"name": name, "config": listed["config"]} | row)
     finals = listed.get("finals", {})
     refuse_odd_keys(f"{path}: finals", finals, Finals)
@@ -104,6 +110,8 @@ def read_plan(path: str | Path, without: Iterable[str] = ()) -> Plan:
         if name not in variants:
             raise UserError(f"{path}: no variant is named {name}; there are {', '.join(variants)}")
     kept = [variant for name, variant in variants.items() if name not in without]
+    if not kept:
+        raise UserError(f"{path}: no variant is left to train; list one, or shorten --without")
     return Plan(**listed | {"variants": kept, "finals": Finals(**finals)})
 
 
@@ -111,7 +119,7 @@ def refuse_odd_keys(where: str, given: dict, kind: type, needed: Iterable[str] =
     """Raise UserError for keys that are no field of a dataclass, and for needed ones that are missing."""
     odd = sorted(set(given) - set(kind.__dataclass_fields__) | set(needed) - set(given))
     if odd:
-        raise UserError(f"{where}: missing or unknown keys {', '.join(odd)}; see configs/ablation/lite0.yaml")
+        raise UserError(f"{where}: missing or unknown keys {', '.join(odd)}; {EXAMPLE}")
 
 
 def list_jobs(plan: Plan, variants: list[Variant], seeds: list[int], place: Place) -> list[Job]:

@@ -181,6 +181,10 @@ def test_tables_that_cannot_be_written_are_refused_before_anything_is_trained(fo
         ({"sedes": [1]}, "unknown keys sedes"),
         ({"variants": {"first": {"setings": []}}}, "first: missing or unknown keys setings"),
         ({"finals": {"among": ["third"]}, "variants": {"first": []}}, "no variant is named third; there are first"),
+        ({"variants": {"first": None}}, r"first: its settings must be a list, \[\] for none"),
+        ({"variants": {"first": {"settings": "seed=1"}}}, "first: its settings must be a list"),
+        ({"variants": ["first"]}, "variants must have names"),
+        ({"variants": {}}, "no variant is left"),
     ],
 )
 def test_a_mistake_in_a_list_is_named(tmp_path, changes, words):
@@ -189,3 +193,5 @@ def test_a_mistake_in_a_list_is_named(tmp_path, changes, words):
         read_plan(tmp_path / "list.yaml")
     with pytest.raises(UserError, match="no variant is named nothing"):
         read_plan(LIST, ["nothing"])
+    with pytest.raises(UserError, match=r"no variant is left .* shorten --without"):
+        read_plan(LIST, [variant.name for variant in read_plan(LIST).variants])
