@@ -15,7 +15,7 @@ from geopose.config import read_yaml
 from geopose.io.files import make_room, write_bytes
 from geopose.io.tables import truth_folder
 from geopose.runs.compare import run_process
-from geopose.runs.folder import checkpoint_paths, is_finished
+from geopose.runs.folder import checkpoint_paths, is_finished, read_manifest
 from geopose.runs.origin import describe_origin
 from geopose.scoring.evaluate import evaluate_complete
 from geopose.scoring.metrics import mean_score
@@ -62,7 +62,9 @@ def main() -> int:
     refuse_missing(ways)
     make_room(args.out)
     scores = [score(way, args.data, args.work) for way in ways]
-    table = f"# What blending is worth\n\n{describe_origin(args.data)}\n\n{format_ways(ways, scores)}"
+    origin = describe_origin(args.data, [read_manifest(run)["git_commit"] for way in ways for run in way.runs])
+    notes = "The commit is that of the trainings, and the machine the one that scored them."
+    table = f"# What blending is worth\n\n{origin}\n{notes}\n\n{format_ways(ways, scores)}"
     write_bytes(args.out, table.encode())
     print(table)
     return 0

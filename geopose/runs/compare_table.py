@@ -15,7 +15,8 @@ from geopose.scoring.metrics import mean_score
 
 COLUMNS = ("score", "range", "unexplained", "AGL R2", "VFLOW R2", "slope", "angle error", "validation R2")
 COLUMNS += ("steps", "crops/s", "seconds")
-COLUMN_NOTES = """Each row is the mean over the seeds of one variant. A variant that has not been scored is missing.
+COLUMN_NOTES = """Each row is the mean over the seeds of one variant. A variant that has not been scored is missing. The
+commit above is that of the trainings, and the machine the one that scored them.
 
 - **score**, and its range over the seeds: the challenge's R2 on the test half, half of it for heights (AGL R2) and half
   for flow (VFLOW R2); the last columns give it by city;
@@ -34,6 +35,7 @@ def describe_missing(job: Job) -> dict:
         "settings": " ".join(job.variant.settings),
         "seed": job.seed,
         "score": math.nan,
+        "commit": None,
     }
 
 
@@ -42,6 +44,7 @@ def describe(job: Job, scores: dict) -> dict:
     manifest, crop_px = read_manifest(job.run_dir), run_config(job.run_dir).augment.crop_px
     return describe_missing(job) | {
         "score": scores["final_r2"],
+        "commit": manifest["git_commit"],
         **{key: mean_score(scores, key) for key in ("agl_r2", "vflow_r2", "angle_error_deg", "agl_slope")},
         "validation_r2": manifest["checkpoints"][0]["r2"],
         "optimizer_steps": manifest["optimizer_steps"],
@@ -71,7 +74,8 @@ class Page:
     def write(self, table: pd.DataFrame) -> None:
         """Write both files."""
         write_csv(table, self.csv)
-        text = f"# {self.title}\n\n{describe_origin(self.data)}\n\n{format_table(table)}\n{COLUMN_NOTES}"
+        origin = describe_origin(self.data, table.commit.dropna())
+        text = f"# {self.title}\n\n{origin}\n\n{format_table(table)}\n{COLUMN_NOTES}"
         write_bytes(self.markdown, text.encode())
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import sys
 
 import pytest
@@ -11,6 +12,7 @@ from geopose.cli import UserError
 from geopose.inference.command import create_parser
 from geopose.runs import blending
 from geopose.runs.blending import Way, count_weights, format_ways, read_ways, refuse_missing
+from geopose.runs.folder import read_manifest, write_manifest
 from geopose.synthetic.dataset import GENERATOR
 
 LIST = REPO / "configs" / "blend" / "lite0.yaml"
@@ -36,23 +38,25 @@ def test_the_list_of_the_repository_has_flags_of_predict_and_runs_that_make_blen
     assert {way.write_up for way in ways} == {"", "+0.005 to +0.01", "-0.0004"}
 
 
-def test_the_table_holds_the_scores_of_the_tarballs_that_predict_writes(job, monkeypatch, capsys):
+def test_the_table_holds_the_scores_of_the_tarballs_that_predict_writes(job, monkeypatch, tmp_path):
     rows = [
         {"name": "none", "runs": ["a"], "flags": ["--tta", "none"]},
         {"name": "flips", "runs": ["a"], "flags": ["--tta", "flips"], "write_up": "more"},
         {"name": "none again", "runs": ["a"], "flags": ["--tta", "none"]},
     ]
-    listed, out = write_list(job / "ways.yaml", rows, a=job / "runs" / "fold0"), job / "docs" / "blending.md"
+    trained = shutil.copytree(job / "runs" / "fold0", tmp_path / "fold0")
+    write_manifest(trained, read_manifest(trained) | {"git_commit": "feed" * 10})
+    listed, out = write_list(job / "ways.yaml", rows, a=trained), job / "docs" / "blending.md"
     predicted = []
     monkeypatch.setattr(blending, "run_process", lambda *words: predicted.append(ok(run("-m", "geopose", *words))))
     words = [str(listed), "--data", str(job / "data"), "--work", str(job / "blend"), "--out", str(out)]
     monkeypatch.setattr(sys, "argv", ["blend", *words])
     assert not blending.main()
     assert "is up to date" in predicted[2] and len(list((job / "blend").glob("*.tar.gz"))) == 2
-    title, origin, *table = [line for line in out.read_text().splitlines() if line]
-    assert title.startswith("# ") and origin.startswith("Commit ") and f"generator {GENERATOR}," in origin
+    title, origin, _, *table = [line for line in out.read_text().splitlines() if line]
+    assert title.startswith("# ") and origin.startswith(f"Commit feedfeedfeed, generator {GENERATOR}, ")
     none, flips, again = ([cell.strip() for cell in line.split("|")[1:-1]] for line in table[2:])
-    own = Way("views", "flips", (job / "runs" / "fold0",), ("--tta", "flips")).tarball(job / "blend")
+    own = Way("views", "flips", (trained,), ("--tta", "flips")).tarball(job / "blend")
     ok(run("-m", "geopose", "evaluate", "--truth", job / "data" / "truth", "--pred", own, "--json", job / "own.json"))
     r2 = json.loads((job / "own.json").read_text())["final_r2"]
     assert float(flips[2]) == pytest.approx(r2, abs=6e-5)

@@ -1,8 +1,8 @@
 """The whole list of `make adapt` on tiny tiles: interrupted, with a row that fails, to its end, and on images alone."""
 
-import math
 import shutil
 import sys
+from pathlib import Path
 
 import other_cities
 import pandas as pd
@@ -13,10 +13,11 @@ from helpers import REPO, TINY, make_folds, run
 from geopose.cli import UserError
 from geopose.io.names import agl_name, vflow_name
 from geopose.runs import compare
-from geopose.runs.compare_table import Page
-from geopose.runs.plan import Place, best_variants, list_jobs, read_plan
+from geopose.runs.compare_table import Page, describe_missing
+from geopose.runs.plan import Job, Place, Variant, best_variants, list_jobs, read_plan
 
 LIST = REPO / "configs" / "adapt" / "lite0.yaml"
+JOB = Job(Variant("first", "x.yaml"), 42, [], [], Path("runs/first/fold0"), Path("runs/first"))
 SHORT = ["train.ema_decay=0.9", "train.keep_checkpoints=1", "train.snapshot_epochs=0", "optim.lr=1e-4"]
 # Two tiles of 128 px are held out. The check of motion is noisy on them: a mere recolouring measures up to 0.7 px. Seed
 # 44 holds out two with clear edges, where it measures 0.05 px.
@@ -161,11 +162,19 @@ def test_a_list_that_needs_images_says_so():
 
 
 def test_tables_are_named_by_the_whole_prefix(tmp_path):
-    rows = pd.DataFrame([{"variant": "first", "settings": "", "seed": 42, "score": math.nan}])
     for name in ("crop_0.5", "crop_0.7"):
-        Page(tmp_path / "docs" / name, name, "data").write(rows)
+        Page(tmp_path / "docs" / name, name, "data").write(pd.DataFrame([describe_missing(JOB)]))
     names = {path.name for path in (tmp_path / "docs").iterdir()}
     assert names == {"crop_0.5.md", "crop_0.5.csv", "crop_0.7.md", "crop_0.7.csv"}
+
+
+def test_a_page_names_the_commits_of_the_trainings(tmp_path):
+    commits = [None, "a" * 40, "b" * 40 + "+changes", "a" * 40]
+    table = pd.DataFrame([describe_missing(JOB) | {"commit": commit} for commit in commits])
+    page = Page(tmp_path / "table", "Variants", "data")
+    page.write(table)
+    told = f"\nCommit {'a' * 12} and {'b' * 12} with changes, data of data, "
+    assert told in page.markdown.read_text()
 
 
 def test_tables_that_cannot_be_written_are_refused_before_anything_is_trained(folders, monkeypatch, tmp_path):
