@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import rasterio
 from forked import run_forked, run_ranks
 
 from geopose.config import Config, load_config
+from geopose.io.names import agl_name, tile_id_of, vflow_name
 from geopose.training.processes import free_port
 
 REPO = Path(__file__).resolve().parent.parent
@@ -62,6 +64,17 @@ def write_competition(root: Path, per_city: int = 2, size: tuple[int, int] = (24
             write_label(root / folder, tile_id, agl_m, rng.uniform(0.5, 1.5), rng.uniform(0, 6))
     write_tables(root, ids)
     return ids
+
+
+def images_only(root: Path, folder: Path) -> Path:
+    """The test half of a competition folder as images in test/ and labels of their names in truth/, without tables."""
+    shutil.copytree(root / "test", folder / "test")
+    shutil.copy(root / "metadata.csv", folder)
+    (folder / "truth").mkdir()
+    for image in (folder / "test").iterdir():
+        for name in (agl_name, vflow_name):
+            shutil.copy(root / "truth" / name(tile_id_of(image)), folder / "truth" / name(image.stem))
+    return folder
 
 
 def write_tables(root: Path, ids: list[str], bare: bool = False) -> None:

@@ -1,6 +1,5 @@
 """The whole list of `make adapt` on tiny tiles: interrupted, with a row that fails, to its end, and on images alone."""
 
-import shutil
 import sys
 from pathlib import Path
 
@@ -8,10 +7,9 @@ import other_cities
 import pandas as pd
 import pytest
 import yaml
-from helpers import REPO, TINY, make_folds, run
+from helpers import REPO, TINY, images_only, make_folds, run
 
 from geopose.cli import UserError
-from geopose.io.names import agl_name, vflow_name
 from geopose.runs import compare
 from geopose.runs.compare_table import Page, describe_missing
 from geopose.runs.plan import Job, Place, Variant, best_variants, list_jobs, read_plan
@@ -118,14 +116,7 @@ def table_of(folders) -> dict[str, list[str]]:
 
 def test_images_without_tables_are_scored_by_their_names(folders, monkeypatch):
     """The released run on the other cities' test half has the same score as a competition folder and as images."""
-    images = folders / "images"
-    shutil.copytree(folders / "other" / "test", images / "test")
-    shutil.copy(folders / "other" / "metadata.csv", images)
-    (images / "truth").mkdir()
-    for image in (images / "test").iterdir():
-        for name in (agl_name, vflow_name):
-            tile = image.stem.removesuffix("_RGB")
-            shutil.copy(folders / "other" / "truth" / name(tile), images / "truth" / name(image.stem))
+    images = images_only(folders / "other", folders / "images")
     for beside in ("town.tif.aux.xml", "town.json", "town.IMD"):
         (images / "test" / beside).write_text("no image")
     (images / "test" / "more").mkdir()
