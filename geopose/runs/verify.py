@@ -8,10 +8,11 @@
    repeats a training bit for bit.
 """
 
+import filecmp
 import json
 import tempfile
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -102,22 +103,22 @@ def check_tarball(tarball: Path) -> Iterator[tuple[bool, str]]:
         for tile in progress(ensemble.predict_tiles(table), "predict again", total=len(table), unit="tile"):
             write_tile(Path(folder) / "parts", tile)
         pack_folder(Path(folder) / "parts", table.id.tolist(), again)
-        same = again.read_bytes() == tarball.read_bytes()
+        same = filecmp.cmp(again, tarball, shallow=False)
         yield same, f"bytes of {tarball}" + ("" if same else f": {describe_difference(tarball, again)}")
 
 
 def describe_difference(one: Path, other: Path) -> str:
-    """The largest differences of heights, scales and angles between two tarballs."""
-    files = [dict(read_predictions(path)) for path in (one, other)]
-    if files[0].keys() != files[1].keys():
-        return "the files have other names"
+    """The largest differences of heights, scales and angles between two tarballs. One file of each is in memory."""
     height_m = scale = angle_rad = 0.0
-    for name in files[0]:
+    for pair in zip_longest(*map(read_predictions, (one, other)), fillvalue=("", b"")):
+        (name, other_name), contents = zip(*pair, strict=True)
+        if name != other_name:
+            return "the files have other names, or another order"
         if label_of(name)[1] == "agl":
-            heights = [decode_agl(f[name], name).agl_m for f in files]
+            heights = [decode_agl(content, name).agl_m for content in contents]
             height_m = max(height_m, float(np.abs(heights[0] - heights[1]).max()))
         else:
-            poses = [parse_vflow(f[name], name) for f in files]
+            poses = [parse_vflow(content, name) for content in contents]
             scale = max(scale, abs(poses[0].scale_px_per_m - poses[1].scale_px_per_m))
             angle_rad = max(angle_rad, float(angle_error_rad(poses[0].angle_rad, poses[1].angle_rad)))
     angle_deg = np.degrees(angle_rad)

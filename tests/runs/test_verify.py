@@ -1,12 +1,15 @@
 """Runs and tarballs can be reproduced, and differences are named."""
 
 import shutil
+import tracemalloc
 
+import numpy as np
 import pytest
 from helpers import config_of, ok, run
 
 from geopose.runs.folder import checkpoint_paths, read_manifest
 from geopose.runs.verify import check_training, describe_difference
+from geopose.scoring.submission import SubmissionWriter, encode_prediction
 from geopose.training.runner import train
 
 
@@ -38,6 +41,24 @@ def test_differences_are_named_and_measured(job, copied_run, tmp_path):
     assert same == "heights by up to 0.00 m, scales by 0.0000 px/m, angles by 0.000 degrees"
     other = describe_difference(job / "submission.tar.gz", tmp_path / "other.tar.gz")
     assert other.startswith("heights by up to") and other != same
+
+
+def test_tarballs_are_compared_file_by_file(tmp_path):
+    """A submission of the challenge takes gigabytes."""
+    one, other, shorter = (tmp_path / f"{name}.tar.gz" for name in ("one", "other", "shorter"))
+    rng = np.random.default_rng(0)
+    with SubmissionWriter(one) as first, SubmissionWriter(other) as second, SubmissionWriter(shorter) as third:
+        for number in range(120):
+            agl_m = rng.uniform(0, 90, (100, 100))
+            for tarball, more_m in ((first, 0), (second, number / 10)):
+                tarball.add_encoded(f"ARG_{number}", encode_prediction(f"ARG_{number}", agl_m + more_m, 1.0, 2.0))
+        third.add_encoded("ARG_0", encode_prediction("ARG_0", agl_m, 1.0, 2.0))
+    tracemalloc.start()
+    assert describe_difference(one, other).startswith("heights by up to 11.90 m, scales by 0.0000 px/m")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < one.stat().st_size / 2
+    assert describe_difference(one, shorter) == "the files have other names, or another order"
 
 
 @pytest.mark.parametrize("steps_per_epoch", [3, 1000], ids=["whole epochs", "an epoch cut short"])
