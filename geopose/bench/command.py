@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,7 +22,8 @@ from geopose.bench.table import Row, describe_machine, format_table
 from geopose.bench.wide_scene import measure_memory
 from geopose.cli import Parser, UserError, progress
 from geopose.devices import pick_device
-from geopose.io.files import write_bytes
+from geopose.io.files import make_folder, write_bytes
+from geopose.runs.folder import checkpoint_paths
 
 ITEMS: dict[str, Callable[[Inputs], list[Row]]] = {
     "store": bench_store,
@@ -84,6 +85,17 @@ def main() -> int:
     args = parser.parse_args()
     if args.compile and not args.recipes:
         raise UserError("--compile belongs to --recipes; name the configs to measure")
+    if args.probe:
+        parser.refuse_ignored(args, ["only", "run", "out"], "a call without --probe")
+        print(json.dumps(measure_probe(*args.probe)))
+        return 0
+    items = args.only or list(ITEMS)
+    unknown = sorted(set(items) - set(ITEMS))
+    if unknown:
+        raise UserError(f"--only {unknown[0]} is unknown; the items are {', '.join(ITEMS)}")
+    for run in filter(None, (args.run, args.lean, args.memory)):
+        checkpoint_paths(run)  # what would end the measurements is refused before they begin
+    make_folder(args.out)
     if args.lean:
         parser.refuse_ignored(args, ["only", "run"], "a call without --lean")
         page = describe_lean(args.lean)
@@ -98,41 +110,32 @@ def main() -> int:
         parser.refuse_ignored(args, ["only", "run"], "a call without --memory")
         print(measure_memory(args.memory, args.out))
         return 0
-    if args.probe:
-        parser.refuse_ignored(args, ["only", "run", "out"], "a call without --probe")
-        print(json.dumps(measure_probe(*args.probe)))
-        return 0
-    items = args.only or list(ITEMS)
-    unknown = sorted(set(items) - set(ITEMS))
-    if unknown:
-        raise UserError(f"--only {unknown[0]} is unknown; the items are {', '.join(ITEMS)}")
-    rows = measure_items(items, args.run)
-    table = format_table(rows)
-    result = {"machine": describe_machine(), "rows": [asdict(row) for row in rows]}
-    write_bytes(args.out / "bench.json", (json.dumps(result, indent=2) + "\n").encode())
-    write_bytes(args.out / "bench.md", table.encode())
-    print(table)
+    for rows in measure_items(items, args.run):
+        result = {"machine": describe_machine(), "rows": [asdict(row) for row in rows]}
+        write_bytes(args.out / "bench.json", (json.dumps(result, indent=2) + "\n").encode())
+        write_bytes(args.out / "bench.md", format_table(rows).encode())
+    print(format_table(rows))
     return 0
 
 
 def print_recipes(configs: list[Path], compiled: bool, out: Path) -> None:
-    """Measure configs on the GPU or, without one, on the CPU. Print each row at once, and write recipes.md."""
+    """Measure configs on the GPU or, without one, on the CPU. Print each row at once, and write it to recipes.md."""
     lines = [f"Machine: {describe_machine()}.", ""]
     print(*lines, sep="\n")
     for line in measure_recipes(configs, pick_device("auto"), compiled):
         print(line, flush=True)
         lines.append(line)
-    write_bytes(out / "recipes.md", ("\n".join(lines) + "\n").encode())
+        write_bytes(out / "recipes.md", ("\n".join(lines) + "\n").encode())
 
 
-def measure_items(names: list[str], trained: Path | None) -> list[Row]:
-    """The rows of some items, on inputs that are made for them and removed at the end."""
+def measure_items(names: list[str], trained: Path | None) -> Iterator[list[Row]]:
+    """After each item, the rows of all so far. Inputs are made for them and removed at the end."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         inputs = Inputs(Path(folder), trained)
         for name in progress(names, "bench", unit="item"):
             rows += ITEMS[name](inputs)
-    return rows
+            yield rows
 
 
 def measure_probe(name: str, run: str) -> dict[str, float]:

@@ -1,13 +1,15 @@
 """The two ways that `make bench` compares give the same answers; a user's mistake is reported in one line."""
 
 import cProfile
+import json
 import re
+import sys
 
 import numpy as np
 import pytest
 from helpers import RELEASED, REPO, assert_user_error, ok, run, run_alone, write_competition
 
-from geopose.bench import inputs
+from geopose.bench import command, inputs
 from geopose.bench.command import measure_probe
 from geopose.bench.lean import measure, perfect_ground, places_of_test_half, see_twice, summarise
 from geopose.bench.lean_page import describe_lean
@@ -134,6 +136,32 @@ def test_help_does_not_import_catalyst():
 
 def test_an_unknown_item_is_refused():
     assert_user_error(run("-m", "geopose", "bench", "--only", "stor"), "stor", "store")
+
+
+def bench_with(monkeypatch, items, *words) -> None:
+    """The command in this process, with other items."""
+    monkeypatch.setattr(command, "ITEMS", items)
+    monkeypatch.setattr(sys, "argv", ["bench", *map(str, words)])
+    assert not command.main()
+
+
+def test_what_was_measured_is_kept_when_a_later_item_fails(monkeypatch, tmp_path):
+    def fails(_):
+        raise UserError("disk is full")
+
+    items = {"first": lambda _: [Row("crop", "1 ms", "8 ms", 8.0, "8 or more")], "second": fails}
+    with pytest.raises(UserError, match="disk is full"):
+        bench_with(monkeypatch, items, "--out", tmp_path / "bench")
+    assert [row["item"] for row in json.loads((tmp_path / "bench" / "bench.json").read_text())["rows"]] == ["crop"]
+    assert "| crop | 1 ms |" in (tmp_path / "bench" / "bench.md").read_text()
+
+
+def test_a_run_or_folder_that_cannot_be_used_is_refused_before_anything_is_measured(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    items = {"first": lambda _: pytest.fail("measured")}
+    for flag, path, words in (("--run", "no", "no finished run"), ("--out", "file", "is a file")):
+        with pytest.raises(UserError, match=words):
+            bench_with(monkeypatch, items, flag, tmp_path / path)
 
 
 def test_an_unknown_probe_is_refused():
