@@ -1,11 +1,11 @@
 """Run by hand, not by `make test`: python -m tests.real_data job --work DIR, then python -m tests.real_data startup.
 
-Both parts use the tiles that the first of them renders into DIR/rendered. Each part writes its section of
-docs/real_data.md.
+Both parts use the tiles that the first of them renders into DIR/rendered. All else is made in a new folder of DIR,
+which is removed at the end. Each part writes its section of docs/real_data.md.
 """
 
 import argparse
-import shutil
+import tempfile
 from pathlib import Path
 
 from geopose.cli import run_command
@@ -36,18 +36,18 @@ def main() -> None:
     work = args.work.resolve()
     rendered = render(work / "rendered", args.rendered, args.test, args.size)
     ids = read_ids(args.ids) if args.ids else make_up_ids(args.tiles + args.train)
-    for name in ("data", "many", "few", "distinct", "runs"):
-        shutil.rmtree(work / name, ignore_errors=True)
-    if args.part == "job":
-        data = link_folder(rendered, work / "data", ids, unevenly(args.train))
-        text = "```\n" + "\n".join(run_job(data, work, args.crop, args.zoom)) + "\n```\n"
-    else:
-        many, few, distinct = (
-            link_folder(rendered, work / name, make_up_ids(count), evenly(count))
-            for name, count in (("many", args.tiles), ("few", args.few), ("distinct", args.rendered))
-        )
-        head = ["| part | tiles | measured | 5,923 tiles |", "|---|---|---|---|"]
-        text = "\n".join([*head, *measure_startup(many, few, distinct, CITY_SHARES)]) + "\n"
+    with tempfile.TemporaryDirectory(prefix=f"{args.part}-", dir=work) as made:
+        folder = Path(made)
+        if args.part == "job":
+            data = link_folder(rendered, folder / "data", ids, unevenly(args.train))
+            text = "```\n" + "\n".join(run_job(data, folder, args.crop, args.zoom)) + "\n```\n"
+        else:
+            many, few, distinct = (
+                link_folder(rendered, folder / name, make_up_ids(count), evenly(count))
+                for name, count in (("many", args.tiles), ("few", args.few), ("distinct", args.rendered))
+            )
+            head = ["| part | tiles | measured | 5,923 tiles |", "|---|---|---|---|"]
+            text = "\n".join([*head, *measure_startup(many, few, distinct, CITY_SHARES)]) + "\n"
     write_section(args.part, f"{describe_origin(rendered)}\n\n{text}")
 
 

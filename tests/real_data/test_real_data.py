@@ -1,5 +1,7 @@
 """The scripts that are run by hand work on small tiles."""
 
+import sys
+
 import pandas as pd
 from helpers import REPO, ok, run
 
@@ -35,6 +37,23 @@ def test_the_parts_of_a_start_are_measured_and_extrapolated(rendered, tmp_path):
     measured, extrapolated = (float(cell.removesuffix(" s")) for cell in headers[2:])
     assert abs(extrapolated / measured - 5923 / 40) < 3  # both have three digits
     assert len(list((root / "prepared" / "train").glob("*_RGB.tif"))) == 40
+
+
+def test_nothing_in_the_folder_of_the_work_is_removed(rendered, tmp_path, monkeypatch):
+    """Tiles that are rendered already, and a small clustering."""
+    work, path = tmp_path / "work", tmp_path / "page.md"
+    for name in ("data", "runs"):
+        (work / name).mkdir(parents=True)
+        (work / name / "mine.txt").touch()
+    path.write_text("# Title\n\n## The job\n\nProse.\n\n## 5,923 tiles\n\nMore prose.\n")
+    monkeypatch.setattr(page, "PAGE", path)
+    monkeypatch.setattr(page, "CITY_SHARES", {"ARG": 20})
+    monkeypatch.setattr(page, "render", lambda *_: rendered)
+    counts = ["--tiles", "44", "--few", "40", "--rendered", "8", "--train", "12"]
+    monkeypatch.setattr(sys, "argv", ["real_data", "startup", "--work", str(work), *counts])
+    page.main()
+    assert "| read the tables | 44 |" in path.read_text()
+    assert sorted(file.name for file in work.rglob("*")) == ["data", "mine.txt", "mine.txt", "runs"]
 
 
 def test_a_section_of_the_page_is_replaced(tmp_path, monkeypatch):
