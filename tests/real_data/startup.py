@@ -4,7 +4,6 @@ Each part is measured on some hundred hard links to rendered tiles and extrapola
 processor time, that is what one core takes on an idle machine. Waiting for a cold disk is not part of them.
 """
 
-import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.cluster import AgglomerativeClustering
 
+from geopose.bench.timing import forget_peak, peak_memory_mb
 from geopose.config import load_config
 from geopose.data.dataset import create_train_loader
 from geopose.data.folds import make_folds
@@ -33,14 +33,21 @@ def measure_startup(root: Path, few: Path, distinct: Path, city_shares: dict[str
     """
     for part in parts_of(few).values():
         part()  # what a part costs at its first call does not grow with the number of tiles
-    tiles, rows, before_mb, start_up = len(read_train_table(root)), [], peak_mb(), 0.0
-    for name, part in parts_of(root).items():
+    rows = measure_parts(parts_of(root), len(read_train_table(root)))
+    return rows + measure_places(read_train_table(few).rgb.tolist(), city_shares) + measure_prepare(distinct)
+
+
+def measure_parts(parts: dict[str, Callable], tiles: int) -> list[str]:
+    """Rows on the seconds of each part, on those of all, and on the memory that they need beyond what is held now."""
+    rows, start_up = [], 0.0
+    forget_peak()
+    before_mb = peak_memory_mb()
+    for name, part in parts.items():
         seconds = time_of(part)
         start_up += seconds if name != FOLDS else 0
         rows.append(row(name, tiles, seconds))
     rows.append(row("**all parts of a training's start**", tiles, start_up))
-    rows.append(memory_row(tiles, peak_mb() - before_mb))
-    return rows + measure_places(read_train_table(few).rgb.tolist(), city_shares) + measure_prepare(distinct)
+    return [*rows, memory_row(tiles, peak_memory_mb() - before_mb)]
 
 
 def parts_of(root: Path) -> dict[str, Callable]:
@@ -77,11 +84,6 @@ def time_of(part: Callable) -> float:
     start = time.process_time()
     part()
     return time.process_time() - start
-
-
-def peak_mb() -> float:
-    """The most memory that this process has held, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
 def cluster(count: int) -> None:

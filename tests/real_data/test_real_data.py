@@ -3,8 +3,9 @@
 import sys
 
 import pandas as pd
-from helpers import REPO, ok, run
+from helpers import REPO, ok, run, run_alone
 
+from geopose.bench.process import MAKEFILE_ALLOCATOR
 from geopose.io.tables import check_labels, read_test_table, read_train_table
 from tests.real_data import __main__ as page
 from tests.real_data.folder import link_folder, make_up_ids, read_ids
@@ -37,6 +38,17 @@ def test_the_parts_of_a_start_are_measured_and_extrapolated(rendered, tmp_path):
     measured, extrapolated = (float(cell.removesuffix(" s")) for cell in headers[2:])
     assert abs(extrapolated / measured - 5923 / 40) < 3  # both have three digits
     assert len(list((root / "prepared" / "train").glob("*_RGB.tif"))) == 40
+
+
+def test_the_memory_of_the_parts_is_not_hidden_by_an_earlier_peak():
+    """In a process of its own, whose allocator gives memory back."""
+    code = (
+        "from tests.real_data.startup import measure_parts; bytearray(b'x' * 300_000_000); "
+        "print(measure_parts({'part': lambda: bytearray(b'x' * 100_000_000)}, 5923)[-1])"
+    )
+    settings = dict.fromkeys(MAKEFILE_ALLOCATOR, "1000000")  # blocks of more than 1 MB go back at once
+    row = ok(run_alone("-c", code, **settings))
+    assert float(row.split("|")[3].removesuffix(" MB ")) > 150
 
 
 def test_nothing_in_the_folder_of_the_work_is_removed(rendered, tmp_path, monkeypatch):
