@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from geopose.cli import UserError
 from geopose.geometry import Pose, angle_error_rad, flow_direction
 from geopose.inference.rectify import Rectified, fill_hidden, rectify
 from geopose.io.names import agl_name, label_of, vflow_name
@@ -62,9 +63,9 @@ class TestTile:
 
 
 def read_tiles(data: Path, pred: Path) -> list[TestTile]:
-    """All test tiles of the folder data that have a label in truth/ and a complete prediction in pred.
+    """All test tiles of the folder data that can be compared: truth/ and pred both know a height of the same pixel.
 
-    pred is a tarball or a folder.
+    pred is a tarball or a folder. Raises UserError when there is no such tile.
     """
     labels = find_labels(truth_folder(data)).set_index("id")
     images = read_test_table(data).set_index("id").rgb
@@ -80,7 +81,13 @@ def read_tiles(data: Path, pred: Path) -> list[TestTile]:
         pose = parse_vflow(files[tile_id, "vflow"], vflow_name(tile_id), heights.centimetres)
         label = labels.loc[tile_id]
         true_pose = read_vflow(label.vflow, label.agl)
-        tiles.append(TestTile(tile_id, images[tile_id], read_agl(label.agl), heights.agl_m, true_pose, pose))
+        tile = TestTile(tile_id, images[tile_id], read_agl(label.agl), heights.agl_m, true_pose, pose)
+        if np.isfinite(tile.error_m).any():
+            tiles.append(tile)
+    if not tiles:
+        raise UserError(
+            f"{pred}: no test tile of {data} has a complete prediction and known heights in truth/; predict all tiles"
+        )
     return tiles
 
 

@@ -9,8 +9,9 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from helpers import RELEASED, assert_user_error, ok, run
+from helpers import RELEASED, assert_user_error, ok, run, write_tif
 
+from geopose.cli import UserError
 from geopose.geometry import Pose
 from geopose.io.names import agl_name, vflow_name
 from geopose.io.poses import read_vflow
@@ -18,6 +19,7 @@ from geopose.io.rasters import read_agl
 from geopose.pictures import colour_plane
 from geopose.report.charts import draw_errors
 from geopose.report.hatching import hatch
+from geopose.report.page import build_page
 from geopose.report.panel import roof_points
 from geopose.report.tiles import describe_tile, drape, read_tiles
 from geopose.scoring.evaluate import evaluate
@@ -107,6 +109,20 @@ def test_a_tile_with_unknown_heights_is_drawn(job, unknown):
     tile = replace(tile, **heights)
     assert describe_tile(tile).count("<img") == 7
     assert not re.search(r"[\s\"(]nan\b", "".join(draw_errors([tile])), re.IGNORECASE)
+
+
+def test_tiles_that_cannot_be_compared_are_left_out(competition, tmp_path):
+    """One tile has no known height, another one no predicted pose."""
+    pred = shutil.copytree(competition / "truth", tmp_path / "pred")
+    write_tif(competition / "truth" / "ARG_aaaaaa_AGL.tif", np.full((24, 32), 65535, np.uint16))
+    (pred / "ATL_aaaaaa_VFLOW.json").unlink()
+    write_tif(pred / "JAX_aaaaaa_AGL.tif", np.zeros((24, 32), np.uint16))
+    text = build_page(competition, pred, [])
+    assert "6 test tiles" in text and text.partition(">Worst tiles<")[2].split("<h3>")[1].startswith("JAX_aaaaaa: ")
+    for pose in pred.glob("*_VFLOW.json"):
+        pose.unlink()
+    with pytest.raises(UserError, match=r"no test tile of .* has a complete prediction"):
+        build_page(competition, pred, [])
 
 
 def test_roofs_are_the_tallest_known_pixels():
