@@ -17,6 +17,7 @@ import torch
 from geopose.cli import Parser, UserError
 from geopose.config import BlendConfig
 from geopose.inference.ensemble import weigh_checkpoints, weigh_runs
+from geopose.io.files import make_folder
 from geopose.models.checkpoints import CHECKPOINT_SUFFIX, load_average_model, save_weights
 from geopose.runs.folder import checkpoint_paths, fingerprint_file, read_manifest, write_manifest
 from geopose.runs.verify import validation_r2
@@ -29,8 +30,8 @@ def release(run: Path, out: Path, others: Sequence[Path] = (), run_weights: Sequ
 
     others: finished runs of the same model. Between a run and its continuation on other crops, the mean of the weights
     keeps more of what both have learned. run_weights: how much run and each of the others count; empty: all the same.
-    Raises UserError when out exists, a weight is too large for float16, or run_weights are not one positive number per
-    run.
+    Raises UserError when out exists or cannot be made, a file of the run is missing, a weight is too large for float16,
+    or run_weights are not one positive number per run.
     """
     if out.exists():
         raise UserError(f"{out} already exists; remove it or give another --out")
@@ -41,11 +42,14 @@ def release(run: Path, out: Path, others: Sequence[Path] = (), run_weights: Sequ
         for one, weight in weigh_runs([run, *others], blend)
         for path, share in weigh_checkpoints(checkpoint_paths(one), blend)
     ]
+    missing = [name for name in COPIED if not (run / name).exists()]
+    if missing:
+        raise UserError(f"{run / missing[0]} missing: a release copies it; restore the file or train the run again")
     model = load_average_model(run, ranked, torch.device("cpu")).half()
     broken = [name for name, values in model.state_dict().items() if not bool(torch.isfinite(values).all())]
     if broken:
         raise UserError(f"{run}: {broken[0]} is too large for float16; train with a smaller optim.lr")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as folder:
         new = Path(folder) / out.name
         path = new / "checkpoints" / f"model{CHECKPOINT_SUFFIX}"

@@ -100,6 +100,13 @@ def test_no_folder_is_overwritten_or_left_incomplete(trained, tmp_path):
     (broken / "manifest.json").write_text(manifest)
     done = run("-m", "geopose", "release", "--run", broken, "--out", tmp_path / "new" / "run")
     assert_user_error(done, "lost.safetensors missing")
+    partly = shutil.copytree(trained, tmp_path / "partly")
+    (partly / "train.log").unlink()
+    done = run("-m", "geopose", "release", "--run", partly, "--out", tmp_path / "new" / "run")
+    assert_user_error(done, f"{partly / 'train.log'} missing")
+    (tmp_path / "file").touch()
+    done = run("-m", "geopose", "release", "--run", trained, "--out", tmp_path / "file" / "run")
+    assert_user_error(done, f"{tmp_path / 'file'}: is a file")
     assert not (tmp_path / "new").exists()
 
 
