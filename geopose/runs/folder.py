@@ -185,6 +185,22 @@ def refuse_other_settings(run_dir: Path, kind: str, config: Config) -> None:
         )
 
 
+def refuse_other_start(run_dir: Path, manifest: dict, config: Config) -> None:
+    """Raise UserError when the run that train.start_from names has other weights now than when a finished run began.
+
+    A start that has been removed since cannot have changed.
+    """
+    start = config.train.start_from
+    if not start or not is_finished(start):
+        return
+    before, now = (m["checkpoints"][0]["sha256"] for m in (manifest["started_from"], read_manifest(start)))
+    if before != now:
+        raise UserError(
+            f"{run_dir} holds a finished run, but {start}, where its training began, has other weights now; "
+            "remove the folder to train again, or give run.dir=DIR"
+        )
+
+
 def digest_folder(root: str | os.PathLike, table: str, lines: Iterable[str]) -> str:
     """SHA-256 of a data folder's metadata.csv, another table, and lines about its files."""
     digest = hashlib.sha256()

@@ -5,7 +5,13 @@ from pathlib import Path
 
 from geopose.cli import Parser
 from geopose.config import load_config
-from geopose.runs.folder import is_finished, read_manifest, refuse_other_inputs, refuse_other_settings
+from geopose.runs.folder import (
+    is_finished,
+    read_manifest,
+    refuse_other_inputs,
+    refuse_other_settings,
+    refuse_other_start,
+)
 
 
 def main() -> int:
@@ -24,6 +30,7 @@ def main() -> int:
         manifest = read_manifest(run_dir)
         refuse_other_settings(run_dir, "a finished run", config)
         refuse_other_inputs(run_dir, "a finished run", manifest["data"], config)
+        refuse_other_start(run_dir, manifest, config)
         best = manifest["checkpoints"][0]["r2"]
         print(f"{run_dir} is finished (validation R2 {best:.4f}); remove the folder to train again")
         return 0

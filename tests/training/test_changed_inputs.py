@@ -7,9 +7,10 @@ import torch
 from helpers import FROM_IMAGENET, TINY_CONFIG, assert_user_error, config_of, run
 
 from geopose.cli import UserError
+from geopose.config import load_config
 from geopose.inference.oof import assign_runs
 from geopose.io.tables import read_train_table
-from geopose.runs.folder import checkpoint_paths, read_manifest
+from geopose.runs.folder import checkpoint_paths, read_manifest, write_manifest
 from geopose.training.callbacks import LossCallback
 from geopose.training.resume import STATE_FILE
 from geopose.training.runner import train
@@ -91,6 +92,21 @@ def test_a_finished_run_is_finished_only_for_its_inputs(finished, change, named)
     finally:
         shutil.rmtree(data)
         kept.rename(data)
+
+
+def test_a_finished_run_is_finished_only_for_its_start(finished, tmp_path):
+    start = shutil.copytree(finished / "fold0", tmp_path / "start")
+    data = finished / "data"
+    paths = [f"data.root={data}", f"data.folds={data / 'folds.csv'}", f"run.dir={tmp_path / 'run'}"]
+    settings = [*paths, *TINY_CONFIG, "train.epochs=1", f"train.start_from={start}"]
+    train(load_config(FROM_IMAGENET, settings))
+    command = ["train.py", FROM_IMAGENET, *settings]
+    assert "is finished" in run(*command).stdout
+    manifest = read_manifest(start)
+    write_manifest(start, manifest | {"checkpoints": [manifest["checkpoints"][0] | {"sha256": "0" * 64}]})
+    assert_user_error(run(*command), f"run holds a finished run, but {start}", "has other weights now; remove")
+    shutil.rmtree(start)
+    assert "is finished" in run(*command).stdout
 
 
 def test_out_of_fold_runs_are_compared_by_content_and_not_by_path(finished, tmp_path):
