@@ -175,8 +175,7 @@ release: $(READY) ## train runs/synthetic_lite0/fold0 again: configs lite0_walls
 	$(PY) -m geopose synthesize --out data/synthetic-decks --train 1200 --test 8 --size 768 --seed 14 --downtown-share 0.35
 	@$(MAKE) --no-print-directory train CONFIG=configs/lite0_decks.yaml DATA=data/synthetic-decks SPLIT=cluster FOLDS=30 \
 	    FOLD=0
-	$(PY) -m geopose release --run runs/lite0_decks/fold0 --others runs/lite0_tone/mean --run-weights 1 2 \
-	    --out runs/synthetic_lite0/new
+	$(PY) -m geopose release --run runs/lite0_decks/fold0 --others runs/lite0_tone/mean --out runs/synthetic_lite0/new
 	rm -rf runs/synthetic_lite0/fold0 && mv runs/synthetic_lite0/new runs/synthetic_lite0/fold0
 	$(PY) -m tests.models.test_activations
 
