@@ -79,7 +79,7 @@ def draw_geometry(path: Path) -> None:
     shown = middle.imshow(agl_m, cmap=HEIGHT_COLORMAP)
     middle.set_title(
         "height above ground (AGL) of each visible point\n"
-        f"flow in px = AGL x scale; scale x gsd = tan(off-nadir) = {pose.scale_px_per_m * gsd_m:.2f}",
+        f"flow in px = AGL x scale; scale x gsd = tan(incidence) = {pose.scale_px_per_m * gsd_m:.2f}",
         fontsize=8.5,
     )
     figure.colorbar(shown, ax=middle, label="m", shrink=0.8)
